@@ -1,0 +1,1 @@
+"""Points, members, consent and the journal they live in: everything Carnet knows of loyalty."""

@@ -1,0 +1,1 @@
+"""Who is calling: API keys with scopes, and short-lived tokens for one member."""

@@ -1,0 +1,83 @@
+"""Bulk upserts: every line is checked before the first is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from marshmallow import Schema, ValidationError
+
+from loyalty.catalogue.model import Price, Product, Store
+from loyalty.catalogue.schemas import ProductSchema, StoreSchema, zone_exists
+from loyalty.kit.errors import FieldError, InvalidError
+from loyalty.kit.fields import flatten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from loyalty.catalogue.store import CatalogueStore
+
+MISTAKES_MAX = 20
+_PRODUCT = ProductSchema()
+_STORE = StoreSchema()
+
+
+class InvalidLinesError(InvalidError):
+    """Some lines are wrong; none was written."""
+
+    code = "invalid_lines"
+    title = "Some lines are not valid; nothing was written"
+
+
+def put_products(lines: Iterable[bytes], *, catalogue: CatalogueStore) -> int:
+    """Insert or replace products; how many.
+
+    Raises:
+        InvalidLinesError: with the line and the field of each mistake; nothing was written.
+    """
+    products = []
+    for each in _checked(lines, _PRODUCT):
+        price = Price(**each.pop("price")) if each["price"] else each.pop("price")
+        products.append(Product(price=price, **each))
+    catalogue.put_products(products)
+    return len(products)
+
+
+def put_stores(lines: Iterable[bytes], *, catalogue: CatalogueStore) -> int:
+    """Insert or replace stores; how many.
+
+    Raises:
+        InvalidLinesError: with the line and the field of each mistake; nothing was written.
+    """
+    documents = _checked(lines, _STORE)
+    mistakes = [
+        FieldError(f"{number}.time_zone", f"There is no time zone {each['time_zone']}.")
+        for number, each in enumerate(documents, start=1)
+        if not zone_exists(each["time_zone"])
+    ]
+    _refuse(mistakes)
+    catalogue.put_stores([Store(**each) for each in documents])
+    return len(documents)
+
+
+def _checked(lines: Iterable[bytes], schema: Schema) -> list[dict[str, Any]]:
+    documents: list[dict[str, Any]] = []
+    mistakes: list[FieldError] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            documents.append(schema.load(orjson.loads(line)))
+        except orjson.JSONDecodeError:
+            mistakes.append(FieldError(str(number), "Is not a line of JSON."))
+        except ValidationError as error:
+            mistakes += [FieldError(f"{number}.{at}", why) for at, why in flatten(error.messages)]
+        if len(mistakes) >= MISTAKES_MAX:
+            break
+    _refuse(mistakes)
+    return documents
+
+
+def _refuse(mistakes: list[FieldError]) -> None:
+    if mistakes:
+        first = mistakes[0]
+        detail = f"Line {first.field}: {first.message}"
+        raise InvalidLinesError(detail, errors=tuple(mistakes[:MISTAKES_MAX]))

@@ -1,0 +1,141 @@
+"""Products and stores in MongoDB, keyed by sku and by id."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import pymongo
+from cachetools import TTLCache
+from pymongo import ASCENDING, IndexModel, ReplaceOne
+
+from loyalty.catalogue.model import Price, Product, ProductNotFoundError, Restrictions, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pymongo.collection import Collection
+    from pymongo.database import Database
+
+    from loyalty.kit.mongo import Document
+
+CHUNK = 1000
+# A till's baskets repeat the same products; a change of one is seen within this time.
+PRODUCT_SECONDS_MAX = 5.0
+PRODUCTS_KNOWN_MAX = 50_000
+
+
+class CatalogueStore:
+    """The collections `products` and `stores`."""
+
+    def __init__(self, database: Database[Document], *, timeout_seconds: float) -> None:
+        self._products = database["products"]
+        self._stores = database["stores"]
+        self._timeout_seconds = timeout_seconds
+        self._known: TTLCache[str, Product | None] = TTLCache(
+            PRODUCTS_KNOWN_MAX, PRODUCT_SECONDS_MAX, timer=time.monotonic
+        )
+        self._restrictions: TTLCache[str, Restrictions] = TTLCache(
+            1, PRODUCT_SECONDS_MAX, timer=time.monotonic
+        )
+        self._guard = threading.Lock()
+
+    def create_indexes(self) -> None:
+        """Idempotent."""
+        restricted = IndexModel(
+            [("restricted", ASCENDING)],
+            name="restricted",
+            partialFilterExpression={"restricted": True},
+        )
+        self._products.create_indexes([restricted])
+
+    def put_products(self, products: Iterable[Product]) -> None:
+        """Insert or replace products, in chunks with a deadline each."""
+        self._put(self._products, [_product_document(each) for each in products])
+        with self._guard:
+            self._known.clear()
+            self._restrictions.clear()
+
+    def put_stores(self, stores: Iterable[Store]) -> None:
+        """Insert or replace stores."""
+        documents = [{"_id": each.id, **asdict(each)} for each in stores]
+        for document in documents:
+            del document["id"]
+        self._put(self._stores, documents)
+
+    def product(self, sku: str) -> Product:
+        """A product.
+
+        Raises:
+            ProductNotFoundError: the catalogue lacks it.
+        """
+        document = self._products.find_one({"_id": sku})
+        if document is None:
+            raise ProductNotFoundError
+        return _product(document)
+
+    def products(self, skus: Sequence[str]) -> dict[str, Product]:
+        """Those of the products that the catalogue has, as they were at most 5 s ago."""
+        with self._guard:
+            seen = {sku: self._known.get(sku, _UNKNOWN) for sku in skus}
+        missing = [sku for sku, product in seen.items() if product is _UNKNOWN]
+        if missing:
+            found = self._products.find({"_id": {"$in": missing}})
+            fresh: dict[str, Product | None] = dict.fromkeys(missing)
+            fresh.update({each["_id"]: _product(each) for each in found})
+            seen.update(fresh)
+            with self._guard:
+                self._known.update(fresh)
+        return {sku: product for sku, product in seen.items() if isinstance(product, Product)}
+
+    def restrictions(self) -> Restrictions:
+        """What may not be shown, or not twice, as it was at most 5 s ago."""
+        with self._guard:
+            kept = self._restrictions.get("all")
+        if kept is None:
+            found = list(self._products.find({"restricted": True}, _RESTRICTED))
+            kept = Restrictions(
+                hidden=frozenset(
+                    each["_id"] for each in found if each["sensitive"] or not each["available"]
+                ),
+                sensitive=frozenset(each["_id"] for each in found if each["sensitive"]),
+                one_off=frozenset(each["_id"] for each in found if not each["rebuyable"]),
+            )
+            with self._guard:
+                self._restrictions["all"] = kept
+        return kept
+
+    def _put(self, collection: Collection[Document], documents: list[Document]) -> None:
+        for begin in range(0, len(documents), CHUNK):
+            chunk = documents[begin : begin + CHUNK]
+            writes = [ReplaceOne({"_id": each["_id"]}, each, upsert=True) for each in chunk]
+            with pymongo.timeout(self._timeout_seconds * 5):
+                collection.bulk_write(writes, ordered=False)
+
+
+_UNKNOWN = Product("", "")
+_RESTRICTED = {"sensitive": 1, "available": 1, "rebuyable": 1}
+
+
+def _product_document(product: Product) -> Document:
+    document = {"_id": product.sku, **asdict(product)}
+    del document["sku"]
+    document["restricted"] = product.sensitive or not (product.available and product.rebuyable)
+    return document
+
+
+def _product(document: Document) -> Product:
+    price = document["price"]
+    return Product(
+        sku=document["_id"],
+        name=document["name"],
+        category=document["category"],
+        brand=document["brand"],
+        price=Price(**price) if price else None,
+        image_url=document["image_url"],
+        sensitive=document["sensitive"],
+        rebuyable=document["rebuyable"],
+        available=document["available"],
+    )

@@ -1,0 +1,1 @@
+"""What each member agreed to: append-only records, and the one gate that all uses pass."""

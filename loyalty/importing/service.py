@@ -1,0 +1,153 @@
+"""Bring the Complete Journey in through the same code as the API: members, consents, awards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from loyalty.consent import service as consent
+from loyalty.consent.model import (
+    ANALYTICS,
+    MARKETING,
+    PERSONALISATION,
+    SOCIAL_ENGAGEMENT,
+    STAFF_VIEW,
+    Decision,
+)
+from loyalty.importing.complete_journey import PROGRAM
+from loyalty.journal.bulk import append_all
+from loyalty.journal.codec import activity_to_document
+from loyalty.journal.model import key_of
+from loyalty.journal.service import Draft, complete_lines
+from loyalty.members import service as members
+from loyalty.members.service import fingerprint
+from loyalty.program.document import ProgramSchema
+from loyalty.program.model import Activity
+from loyalty.versions import service as versions
+from loyalty.versions.model import NoProgramError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+    from loyalty.importing.complete_journey import Household, Journey, Receipt
+    from loyalty.journal.service import Stores
+    from loyalty.program.model import Program
+
+SOURCE = "import:complete-journey"
+
+
+class Imported(NamedTuple):
+    """What an import brought in."""
+
+    members: int
+    entries: int
+    products: int
+
+
+def import_journey(
+    journey: Journey,
+    *,
+    at: datetime,
+    stores: Stores,
+    progress: Callable[[str, int, int], None],
+) -> Imported:
+    """Import products, stores, members, consents and purchases; safe to run again.
+
+    Args:
+        journey: the data.
+        at: now.
+        stores: where to.
+        progress: called with a stage, what is done and the total of it.
+    """
+    products = list(journey.products())
+    stores.catalogue.put_products(products)
+    stores.catalogue.put_stores(journey.stores())
+    progress("products", len(products), len(products))
+    program = _program(at, stores)
+    total, done = journey.receipt_count, 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        progress("baskets", done, total)
+
+    drafts = _drafts(journey, program, at, stores)
+    entries = append_all(drafts, stores, progress=advance)
+    return Imported(len(journey.household_numbers), entries, len(products))
+
+
+def _program(at: datetime, stores: Stores) -> Program:
+    """The programme that rules, published now if the shop has none."""
+    try:
+        return stores.programs.at(at)
+    except NoProgramError:
+        document: Any = ProgramSchema().load(PROGRAM)
+        versions.publish(
+            document, starts_at=None, at=at, by=SOURCE, request_key=None, shelf=stores.programs
+        )
+        return stores.programs.at(at)
+
+
+def _drafts(
+    journey: Journey, program: Program, at: datetime, stores: Stores
+) -> Iterator[list[Draft]]:
+    for household in journey.households():
+        member_id = _enrol(household, at, stores)
+        yield [_draft(each, member_id, program, at, stores) for each in household.receipts]
+
+
+def _enrol(household: Household, at: datetime, stores: Stores) -> str:
+    """The household's member; enrolled and asked for consent if it is new."""
+    identifiers = [
+        {"type": "card", "value": household.card},
+        {"type": "email", "value": household.email},
+    ]
+    enrolled = members.enrol(
+        identifiers, at=at, request_key=f"{SOURCE}:{household.number}", members=stores.members
+    )
+    if not enrolled.is_replay:
+        consent.record(
+            enrolled.member.id,
+            _decisions(household),
+            method="import",
+            notice_version=None,
+            at=at,
+            by=SOURCE,
+            consents=stores.consents,
+            members=stores.members,
+        )
+    return enrolled.member.id
+
+
+def _decisions(household: Household) -> list[Decision]:
+    return [
+        Decision(PERSONALISATION, household.agrees),
+        Decision(MARKETING, household.number % 2 == 0, "email"),
+        Decision(SOCIAL_ENGAGEMENT, household.agrees),
+        Decision(STAFF_VIEW, household.agrees),
+        Decision(ANALYTICS, granted=True),
+    ]
+
+
+def _draft(
+    receipt: Receipt, member_id: str, program: Program, at: datetime, stores: Stores
+) -> Draft:
+    activity = Activity(
+        kind="purchase",
+        occurred_at=receipt.at,
+        channel=receipt.channel,
+        store=receipt.store,
+        lines=complete_lines(receipt.lines, stores.catalogue),
+    )
+    document = activity_to_document(activity)
+    document["external_id"] = receipt.number
+    return Draft(
+        member_id=member_id,
+        key=key_of("purchase", receipt.channel, receipt.store, receipt.number),
+        fingerprint=fingerprint({"lines": document["lines"], "member": member_id}),
+        source=SOURCE,
+        received_at=at,
+        activity=activity,
+        document=document,
+        program=program,
+    )

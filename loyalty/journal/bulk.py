@@ -1,0 +1,83 @@
+"""Many activities of many members at once: an import, or a rebuilt till.
+
+Each draft goes through the same `entry_after` as a single award, and each entry through the same
+two unique indexes. What meets another writer goes through the single path again.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from loyalty.journal.model import Head
+from loyalty.journal.service import append, entry_after
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
+
+    from loyalty.journal.model import Entry
+    from loyalty.journal.service import Draft, Stores
+
+MEMBERS_A_READ = 50
+ENTRIES_A_WRITE = 1000
+
+
+def append_all(
+    drafts_by_member: Iterable[Sequence[Draft]],
+    stores: Stores,
+    *,
+    progress: Callable[[int], None] = lambda _: None,
+) -> int:
+    """Append drafts, member by member in their order of time; what is there already is skipped.
+
+    Args:
+        drafts_by_member: for each member all drafts to append; a member may come once.
+        stores: where to.
+        progress: called with the number of drafts that were dealt with since the last call.
+
+    Returns:
+        How many entries were written.
+    """
+    written = 0
+    groups = iter(drafts_by_member)
+    # One write is on its way while the next is worked out: MongoDB and Python both have a core.
+    with ThreadPoolExecutor(1) as writer:
+        pending: Future[int] | None = None
+        while group := list(islice(groups, MEMBERS_A_READ)):
+            for drafts, entries in _chunks(_entries(group, stores)):
+                if pending:
+                    written += pending.result()
+                pending = writer.submit(_write, drafts, entries, stores)
+            progress(sum(len(drafts) for drafts in group))
+        if pending:
+            written += pending.result()
+    return written
+
+
+def _entries(group: Sequence[Sequence[Draft]], stores: Stores) -> Iterator[tuple[Draft, Entry]]:
+    keys = [draft.key for drafts in group for draft in drafts]
+    seen = stores.journal.seen(keys)
+    heads = stores.journal.heads([drafts[0].member_id for drafts in group if drafts])
+    for drafts in group:
+        head = heads.get(drafts[0].member_id) if drafts else None
+        for draft in sorted(drafts, key=lambda each: (each.activity.occurred_at, each.key)):
+            if draft.key not in seen:
+                entry = entry_after(head, draft)
+                head = Head(entry.seq, entry.state)
+                yield draft, entry
+
+
+def _chunks(
+    pairs: Iterator[tuple[Draft, Entry]],
+) -> Iterator[tuple[list[Draft], list[Entry]]]:
+    while chunk := list(islice(pairs, ENTRIES_A_WRITE)):
+        yield [draft for draft, _ in chunk], [entry for _, entry in chunk]
+
+
+def _write(drafts: list[Draft], entries: list[Entry], stores: Stores) -> int:
+    refused = {entry.key for entry in stores.journal.append_many(entries)}
+    again = [draft for draft in drafts if draft.key in refused]
+    replayed = sum(append(draft, stores).is_replay for draft in again)
+    return len(entries) - replayed

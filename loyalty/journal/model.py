@@ -1,0 +1,135 @@
+"""An entry, and the refusals of the journal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from loyalty.kit.errors import ConflictError, NotFoundError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from loyalty.program.model import Kind, Posting, State
+
+
+class EntryNotFoundError(NotFoundError):
+    """The journal has no such entry."""
+
+    code = "entry_not_found"
+    title = "There is no such entry"
+
+
+class PurchaseNotFoundError(NotFoundError):
+    """The purchase that the return names is not in the journal."""
+
+    code = "purchase_not_found"
+    title = "There is no such purchase"
+
+
+class ReturnExceedsPurchaseError(ConflictError):
+    """More is returned than was bought, or than is left after earlier returns."""
+
+    code = "return_exceeds_purchase"
+    title = "More is returned than was bought"
+
+
+class InsufficientPointsError(ConflictError):
+    """The adjustment would take more points than the member has."""
+
+    code = "insufficient_points"
+    title = "The member has not enough points"
+
+
+class UnknownChannelError(ConflictError):
+    """The programme has no such channel."""
+
+    code = "unknown_channel"
+    title = "The programme has no such channel"
+
+
+class WrongCurrencyError(ConflictError):
+    """The purchase is in another currency than the programme."""
+
+    code = "wrong_currency"
+    title = "The purchase is not in the programme's currency"
+
+
+class InFutureError(ConflictError):
+    """The activity claims to have happened later than now."""
+
+    code = "in_the_future"
+    title = "The activity lies in the future"
+
+
+class PaymentExceedsTotalError(ConflictError):
+    """More was paid than was charged."""
+
+    code = "payment_exceeds_total"
+    title = "The payments exceed the purchase's total"
+
+
+class MemberBusyError(UnavailableError):
+    """So many writers meet at one member that this one gave up; nothing was written."""
+
+    code = "member_busy"
+    title = "Too many writers for this member at once"
+
+
+class StaleHeadError(Exception):
+    """The member's journal went on since its head was read."""
+
+
+class KeySeenError(Exception):
+    """The key is in the journal already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a member's journal stands: the number of the last entry and the state after it."""
+
+    seq: int
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One fact. Immutable; `postings` say what it moved and why, `state` is what follows.
+
+    `key` is the sender's own id for the fact, under the name of who speaks: channel, store, kind.
+    `activity` is what came in, completed with what the catalogue knew, so that the journal alone
+    is enough to compute everything again.
+    """
+
+    id: str
+    member_id: str
+    seq: int
+    key: str
+    fingerprint: str
+    kind: Kind
+    channel: str
+    store: str | None
+    source: str
+    occurred_at: datetime
+    received_at: datetime
+    activity: Mapping[str, Any]
+    program_version: int
+    currency: str
+    postings: tuple[Posting, ...]
+    balance_after: int
+    state: State
+
+    @property
+    def points(self) -> int:
+        """What the entry changed in all, expired points included."""
+        return sum(posting.points for posting in self.postings)
+
+
+def key_of(kind: Kind, channel: str, store: str | None, external_id: str) -> str:
+    """The key under which a fact exists once.
+
+    The same receipt of the same shop is one fact, whoever sends it, however often, and whichever
+    member it is claimed for. Store ids have no slash, so no two facts share a key.
+    """
+    return f"{kind}/{channel}/{store or ''}/{external_id}"

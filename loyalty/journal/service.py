@@ -1,0 +1,367 @@
+"""Turn what callers report into entries: resolve, look up, `step`, append.
+
+An award is optimistic: one read of the head, one durable insert. Whether the fact was there
+already shows when the unique index refuses it, so a fresh award pays nothing for that question.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bson import ObjectId
+
+from loyalty.access.model import speak_for
+from loyalty.consent import service as consent
+from loyalty.consent.model import SOCIAL_ENGAGEMENT, ConsentRequiredError
+from loyalty.journal.codec import activity_to_document
+from loyalty.journal.model import (
+    Entry,
+    Head,
+    InFutureError,
+    InsufficientPointsError,
+    KeySeenError,
+    MemberBusyError,
+    PaymentExceedsTotalError,
+    StaleHeadError,
+    UnknownChannelError,
+    WrongCurrencyError,
+    key_of,
+)
+from loyalty.kit.errors import FieldError
+from loyalty.members.model import KeyReusedError, MemberNotFoundError, normal
+from loyalty.members.service import enrol_provisional, fingerprint
+from loyalty.program.model import (
+    SOCIAL_ENGAGEMENTS,
+    Activity,
+    Line,
+    Payment,
+    Program,
+    State,
+)
+from loyalty.program.step import OverdrawnError, step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+    from loyalty.access.model import Caller
+    from loyalty.catalogue.store import CatalogueStore
+    from loyalty.consent.store import ConsentStore
+    from loyalty.journal.store import JournalStore
+    from loyalty.members.store import MemberStore
+    from loyalty.versions.service import ProgramShelf
+
+# Under 50 writers at one member the unluckiest needed 31 tries; the request's deadline cuts first.
+APPEND_ATTEMPTS_MAX = 200
+RETRY_SECONDS_MAX = 0.004
+# Tills' clocks run ahead by minutes, not by hours.
+CLOCK_AHEAD_MAX = timedelta(minutes=5)
+
+
+class Stores(NamedTuple):
+    """All that recording an activity may touch."""
+
+    journal: JournalStore
+    members: MemberStore
+    consents: ConsentStore
+    catalogue: CatalogueStore
+    programs: ProgramShelf
+
+
+class Recorded(NamedTuple):
+    """An entry, and whether it had been there before this request."""
+
+    entry: Entry
+    is_replay: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A fact that is complete except for the member's state: what `append` writes on a head."""
+
+    member_id: str
+    key: str
+    fingerprint: str
+    source: str
+    received_at: datetime
+    activity: Activity
+    document: Mapping[str, Any]
+    program: Program
+
+
+def record_purchase(
+    body: Mapping[str, Any], *, caller: Caller, at: datetime, stores: Stores
+) -> Recorded:
+    """Award a purchase.
+
+    Raises:
+        MemberNotFoundError, UnknownChannelError, WrongCurrencyError, InFutureError,
+        PaymentExceedsTotalError, BoundKeyError, KeyReusedError, MemberBusyError,
+        InvalidIdentifierError, NoProgramError: as they say.
+    """
+    store = speak_for(caller, body["channel"], body.get("store"))
+    occurred_at = _occurred_at(body, at)
+    program = _program(body["channel"], occurred_at, stores)
+    _check_money(body, program)
+    member_id = resolve(body, program, at=at, stores=stores)
+    payment = body.get("payment", {})
+    activity = Activity(
+        kind="purchase",
+        occurred_at=occurred_at,
+        channel=body["channel"],
+        store=store,
+        lines=complete_lines([Line(**line) for line in body["lines"]], stores.catalogue),
+        shipping_amount=body.get("shipping_amount", 0),
+        payment=Payment(**payment) if payment else _NO_PAYMENT,
+    )
+    return append(_draft(body, member_id, activity, program, caller, at), stores)
+
+
+_NO_PAYMENT = Payment()
+
+
+def record_engagement(
+    body: Mapping[str, Any], *, caller: Caller, at: datetime, stores: Stores
+) -> Recorded:
+    """Award an engagement; what happens on social networks only with the member's consent.
+
+    Raises:
+        ConsentRequiredError: the engagement is social and the member has not agreed.
+        MemberNotFoundError, UnknownChannelError, InFutureError, BoundKeyError, KeyReusedError,
+        MemberBusyError, InvalidIdentifierError, NoProgramError: as they say.
+    """
+    store = speak_for(caller, body["channel"], body.get("store"))
+    occurred_at = _occurred_at(body, at)
+    program = _program(body["channel"], occurred_at, stores)
+    member_id = resolve(body, program, at=at, stores=stores)
+    activity = Activity(
+        kind="engagement",
+        occurred_at=occurred_at,
+        channel=body["channel"],
+        store=store,
+        engagement=body["type"],
+    )
+    draft = _draft(body, member_id, activity, program, caller, at)
+    try:
+        _require_consent(draft, stores)
+    except ConsentRequiredError:
+        # Replay before state: a retry of what was recorded gets its answer after a withdrawal too.
+        if seen := stores.journal.by_key(draft.key):
+            return replay(seen, draft)
+        raise
+    return append(draft, stores)
+
+
+def adjust(
+    member_id: str, body: Mapping[str, Any], *, caller: Caller, at: datetime, stores: Stores
+) -> Recorded:
+    """Correct a balance by hand; the entry holds the reason and who answers for it.
+
+    Raises:
+        InsufficientPointsError: it would take more than there is.
+        MemberNotFoundError, KeyReusedError, MemberBusyError, NoProgramError: as they say.
+    """
+    activity = Activity(kind="adjustment", occurred_at=at, points=body["points"])
+    draft = Draft(
+        member_id=member_id,
+        key=key_of("adjustment", "", None, body["external_id"]),
+        fingerprint=fingerprint({**body, "member": member_id}),
+        source=caller.id,
+        received_at=at,
+        activity=activity,
+        document={
+            "points": body["points"],
+            "reason": body["reason"],
+            "actor": body["actor"],
+            "external_id": body["external_id"],
+        },
+        program=stores.programs.at(at),
+    )
+    if seen := stores.journal.by_key(draft.key):
+        return replay(seen, draft)
+    return append(draft, stores)
+
+
+def append(
+    draft: Draft, stores: Stores, *, complete: Callable[[Draft], Draft] | None = None
+) -> Recorded:
+    """Write a draft on top of the member's journal, whoever else is writing there.
+
+    Args:
+        draft: the fact.
+        stores: where to.
+        complete: what has to be read anew on every try, because it depends on the head.
+
+    Raises:
+        MemberNotFoundError: there is no such member.
+        KeyReusedError: the key belongs to another fact.
+        InsufficientPointsError: the fact would overdraw.
+        MemberBusyError: too many writers at this member; nothing was written.
+    """
+    for attempt in range(APPEND_ATTEMPTS_MAX):
+        head = stores.journal.head(draft.member_id)
+        if head is None and not stores.members.exists(draft.member_id):
+            raise MemberNotFoundError
+        ready = complete(draft) if complete else draft
+        entry = entry_after(head, ready)
+        try:
+            stores.journal.append(entry)
+        except KeySeenError:
+            return _seen(ready, stores)
+        except StaleHeadError:
+            # A random pause lets one of many writers through at a time.
+            time.sleep(random.random() * RETRY_SECONDS_MAX * min(attempt, 4))  # noqa: S311
+            continue
+        return Recorded(entry, is_replay=False)
+    raise MemberBusyError
+
+
+def entry_after(head: Head | None, draft: Draft) -> Entry:
+    """The entry that a draft makes on a head: the pure heart of every write.
+
+    Raises:
+        InsufficientPointsError: it would overdraw.
+    """
+    before = head.state if head else _EMPTY
+    try:
+        state, postings = step(draft.program, before, draft.activity)
+    except OverdrawnError as error:
+        raise InsufficientPointsError(f"The balance is {before.balance}.") from error
+    activity = draft.activity
+    return Entry(
+        id=str(ObjectId()),
+        member_id=draft.member_id,
+        seq=head.seq + 1 if head else 1,
+        key=draft.key,
+        fingerprint=draft.fingerprint,
+        kind=activity.kind,
+        channel=activity.channel,
+        store=activity.store,
+        source=draft.source,
+        occurred_at=activity.occurred_at,
+        received_at=draft.received_at,
+        activity=draft.document,
+        program_version=draft.program.version,
+        currency=draft.program.currency,
+        postings=postings,
+        balance_after=state.balance,
+        state=state,
+    )
+
+
+_EMPTY = State()
+
+
+def replay(seen: Entry, draft: Draft) -> Recorded:
+    """The entry of a fact that is there already.
+
+    Raises:
+        KeyReusedError: the same key came with another body.
+    """
+    if seen.fingerprint != draft.fingerprint:
+        mistake = FieldError("external_id", "Was used before with another body.")
+        raise KeyReusedError(errors=(mistake,))
+    return Recorded(seen, is_replay=True)
+
+
+def _seen(draft: Draft, stores: Stores) -> Recorded:
+    seen = stores.journal.by_key(draft.key)
+    if seen is None:  # pragma: no cover  # entries are never deleted while their key is in use
+        raise MemberBusyError
+    return replay(seen, draft)
+
+
+def resolve(
+    body: Mapping[str, Any], program: Program, *, at: datetime, stores: Stores
+) -> str:
+    """The member that a body names by id or by identifier.
+
+    Raises:
+        MemberNotFoundError: nobody has the identifier and the programme enrols no unknown ones.
+        InvalidIdentifierError: the value is not of its type.
+    """
+    if "member" in body:
+        member_id: str = body["member"]
+        return member_id
+    identifier = normal(body["identifier"]["type"], body["identifier"]["value"])
+    if program.enrols_unknown:
+        return enrol_provisional(identifier, at=at, members=stores.members)
+    found = stores.members.resolve(identifier)
+    if found is None:
+        raise MemberNotFoundError
+    return found
+
+
+def complete_lines(lines: Sequence[Line], catalogue: CatalogueStore) -> tuple[Line, ...]:
+    """The lines with category and brand from the catalogue, where the catalogue has the sku."""
+    known = catalogue.products([line.sku for line in lines])
+    if not known:
+        return tuple(lines)
+    return tuple(
+        replace(line, category=product.category, brand=product.brand)
+        if (product := known.get(line.sku))
+        else line
+        for line in lines
+    )
+
+
+def _draft(
+    body: Mapping[str, Any],
+    member_id: str,
+    activity: Activity,
+    program: Program,
+    caller: Caller,
+    at: datetime,
+) -> Draft:
+    document = activity_to_document(activity)
+    document["external_id"] = body["external_id"]
+    claims = {name: value for name, value in body.items() if name != "identifier"}
+    claims |= {"member": member_id, "store": activity.store}
+    return Draft(
+        member_id=member_id,
+        key=key_of(activity.kind, activity.channel, activity.store, body["external_id"]),
+        fingerprint=fingerprint(claims),
+        source=caller.id,
+        received_at=at,
+        activity=activity,
+        document=document,
+        program=program,
+    )
+
+
+def _occurred_at(body: Mapping[str, Any], at: datetime) -> datetime:
+    occurred_at: datetime = body.get("occurred_at", at)
+    if occurred_at > at + CLOCK_AHEAD_MAX:
+        mistake = FieldError("occurred_at", "Lies in the future.")
+        raise InFutureError(mistake.message, errors=(mistake,))
+    return occurred_at
+
+
+def _program(channel: str, occurred_at: datetime, stores: Stores) -> Program:
+    program = stores.programs.at(occurred_at)
+    if channel not in program.channels:
+        mistake = FieldError("channel", f"The programme has no channel {channel}.")
+        raise UnknownChannelError(mistake.message, errors=(mistake,))
+    return program
+
+
+def _check_money(body: Mapping[str, Any], program: Program) -> None:
+    if body["currency"] != program.currency:
+        mistake = FieldError("currency", f"The programme is in {program.currency}.")
+        raise WrongCurrencyError(mistake.message, errors=(mistake,))
+    payment = body.get("payment")
+    if payment:
+        total = sum(line["amount"] + line.get("tax", 0) for line in body["lines"])
+        if sum(payment.values()) > total + body.get("shipping_amount", 0):
+            mistake = FieldError("payment", "Exceeds the lines with tax and the shipping.")
+            raise PaymentExceedsTotalError(mistake.message, errors=(mistake,))
+
+
+def _require_consent(draft: Draft, stores: Stores) -> None:
+    activity = draft.activity
+    if activity.engagement in SOCIAL_ENGAGEMENTS or activity.channel.startswith("social"):
+        consent.require(draft.member_id, SOCIAL_ENGAGEMENT, consents=stores.consents)

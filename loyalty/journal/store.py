@@ -1,0 +1,204 @@
+"""The journal in MongoDB: inserted, never updated. Two unique indexes decide every race.
+
+`member_seq` makes each entry stand on the head that was read; `key` keeps a fact from being
+written twice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from bson import ObjectId
+from bson.errors import InvalidId
+from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo.errors import BulkWriteError, DuplicateKeyError
+
+from loyalty.journal.codec import entry_from_document, entry_to_document, state_from_document
+from loyalty.journal.model import Entry, Head, KeySeenError, StaleHeadError
+from loyalty.kit.mongo import duplicate_index
+from loyalty.program.model import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from pymongo.database import Database
+
+    from loyalty.kit.mongo import Document
+
+RETURNS_MAX = 1000
+
+
+class PastBasket(NamedTuple):
+    """What a recommender needs of a purchase or return: when, where and which skus.
+
+    `quantities` are negative for a return.
+    """
+
+    member_id: str
+    occurred_at: datetime
+    channel: str
+    store: str | None
+    quantities: dict[str, int]
+
+
+class JournalStore:
+    """The collection `journal`."""
+
+    def __init__(self, database: Database[Document]) -> None:
+        self._journal = database["journal"]
+
+    def create_indexes(self) -> None:
+        """Idempotent."""
+        returns = IndexModel(
+            [("member", ASCENDING), ("activity.purchase_key", ASCENDING)],
+            name="returns",
+            partialFilterExpression={"activity.purchase_key": {"$exists": True}},
+        )
+        head = [("member", ASCENDING), ("seq", DESCENDING)]
+        self._journal.create_indexes(
+            [
+                IndexModel(head, name="member_seq", unique=True),
+                IndexModel([("key", ASCENDING)], name="key", unique=True),
+                returns,
+            ]
+        )
+
+    def head(self, member_id: str) -> Head | None:
+        """Where the member's journal stands: one indexed read whatever its length."""
+        found = self._journal.find_one(
+            {"member": member_id},
+            {"_id": 0, "seq": 1, "state": 1},
+            sort=[("seq", DESCENDING)],
+        )
+        return Head(found["seq"], state_from_document(found["state"])) if found else None
+
+    def heads(self, member_ids: Sequence[str]) -> dict[str, Head]:
+        """The heads of many members."""
+        pipeline: list[Document] = [
+            {"$match": {"member": {"$in": list(member_ids)}}},
+            {"$sort": {"member": ASCENDING, "seq": DESCENDING}},
+            {
+                "$group": {
+                    "_id": "$member",
+                    "seq": {"$first": "$seq"},
+                    "state": {"$first": "$state"},
+                }
+            },
+        ]
+        return {
+            each["_id"]: Head(each["seq"], state_from_document(each["state"]))
+            for each in self._journal.aggregate(pipeline)
+        }
+
+    def append(self, entry: Entry) -> None:
+        """Write one fact, durably.
+
+        Raises:
+            KeySeenError: the fact is there already.
+            StaleHeadError: the member's journal went on in between.
+        """
+        try:
+            self._journal.insert_one(entry_to_document(entry))
+        except DuplicateKeyError as error:
+            # The driver itself may have sent the insert twice: then the key is ours, and seen.
+            if duplicate_index(error) == "member_seq" and self.by_key(entry.key) is None:
+                raise StaleHeadError from error
+            raise KeySeenError from error
+
+    def append_many(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Write facts in their order until one is refused; that one and the rest are returned.
+
+        In order, so that a kill in the middle leaves no member with a gap.
+        """
+        try:
+            self._journal.insert_many([entry_to_document(each) for each in entries], ordered=True)
+        except BulkWriteError as error:
+            return entries[error.details["writeErrors"][0]["index"] :]
+        return []
+
+    def by_key(self, key: str) -> Entry | None:
+        """The entry of a fact."""
+        found = self._journal.find_one({"key": key})
+        return entry_from_document(found) if found else None
+
+    def seen(self, keys: Sequence[str]) -> set[str]:
+        """Which of the keys are in the journal."""
+        found = self._journal.find({"key": {"$in": list(keys)}}, {"_id": 0, "key": 1})
+        return {each["key"] for each in found}
+
+    def get(self, entry_id: str) -> Entry | None:
+        """An entry by its id."""
+        try:
+            found = self._journal.find_one({"_id": ObjectId(entry_id)})
+        except InvalidId:
+            return None
+        return entry_from_document(found) if found else None
+
+    def page(self, member_id: str, *, before_seq: int | None, limit: int) -> list[Entry]:
+        """A member's entries, newest first."""
+        query: Document = {"member": member_id}
+        if before_seq is not None:
+            query["seq"] = {"$lt": before_seq}
+        found = self._journal.find(query).sort("seq", DESCENDING).limit(limit)
+        return [entry_from_document(each) for each in found]
+
+    def entries(self, member_id: str) -> Iterator[Entry]:
+        """All entries of a member, oldest first, as a stream."""
+        found = self._journal.find({"member": member_id}).sort("seq", ASCENDING)
+        return map(entry_from_document, found)
+
+    def returns_of(self, member_id: str, purchase_key: str) -> list[Entry]:
+        """The returns of one purchase so far."""
+        query = {"member": member_id, "activity.purchase_key": purchase_key}
+        return [entry_from_document(each) for each in self._journal.find(query).limit(RETURNS_MAX)]
+
+    def history(self, member_id: str, *, limit: int) -> list[PastBasket]:
+        """A member's newest purchases and returns, newest first: bounded, whatever came before."""
+        query = {"member": member_id, "kind": {"$in": ["purchase", "return"]}}
+        found = self._journal.find(query, _BASKET).sort("seq", DESCENDING).limit(limit)
+        return [_past_basket(each) for each in found]
+
+    def histories(self, member_ids: Sequence[str], *, limit: int) -> dict[str, list[PastBasket]]:
+        """The newest purchases and returns of many members, newest first."""
+        query = {"member": {"$in": list(member_ids)}, "kind": {"$in": ["purchase", "return"]}}
+        order = [("member", ASCENDING), ("seq", DESCENDING)]
+        found: dict[str, list[PastBasket]] = {}
+        for each in self._journal.find(query, _BASKET).sort(order):
+            baskets = found.setdefault(each["member"], [])
+            if len(baskets) < limit:
+                baskets.append(_past_basket(each))
+        return found
+
+    def recent(self, *, limit: int) -> list[PastBasket]:
+        """The newest purchases of the whole shop."""
+        found = self._journal.find({}, {**_BASKET, "kind": 1}).sort("_id", DESCENDING).limit(limit)
+        return [_past_basket(each) for each in found if each["kind"] == "purchase"]
+
+
+_BASKET = {
+    "_id": 0,
+    "member": 1,
+    "occurred_at": 1,
+    "channel": 1,
+    "store": 1,
+    "activity.lines.sku": 1,
+    "activity.lines.quantity": 1,
+    "activity.returned": 1,
+}
+
+
+def _past_basket(document: Document) -> PastBasket:
+    activity = document["activity"]
+    quantities: dict[str, int] = {}
+    for line in activity.get("lines", ()):
+        quantities[line["sku"]] = quantities.get(line["sku"], 0) + line["quantity"]
+    for returned in activity.get("returned", ()):
+        quantities[returned["sku"]] = quantities.get(returned["sku"], 0) - returned["quantity"]
+    return PastBasket(
+        document["member"],
+        document["occurred_at"],
+        document["channel"],
+        document["store"],
+        quantities,
+    )

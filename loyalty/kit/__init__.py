@@ -1,0 +1,1 @@
+"""The workshop: errors, HTTP, MongoDB, settings, clock. Not a word of loyalty in here."""

@@ -1,0 +1,344 @@
+"""HTTP for the nouns: a blueprint that enforces and documents, strict parsing, problem+json.
+
+A view declares who may call it (`requires` or `public`), what it refuses (`raises`) and what it
+answers. This module turns that into checks and into OpenAPI; it knows no noun.
+"""
+
+from __future__ import annotations
+
+import re
+from copy import deepcopy
+from functools import wraps
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+
+import orjson
+from flask import Response, current_app, g, request
+from flask.json.provider import JSONProvider
+from flask_smorest import Blueprint as SmorestBlueprint
+from marshmallow import RAISE, Schema, fields
+from webargs.flaskparser import FlaskParser
+
+from loyalty.kit.errors import (
+    CarnetError,
+    ConflictError,
+    FieldError,
+    ForbiddenError,
+    InvalidError,
+    MalformedError,
+    NotFoundError,
+    TooLargeError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnsupportedMediaError,
+)
+from loyalty.kit.fields import flatten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+View = TypeVar("View", bound="Callable[..., Any]")
+
+PROBLEM_TYPE = "application/problem+json"
+NDJSON_TYPE = "application/x-ndjson"
+STATUS_BY_KIND: tuple[tuple[type[CarnetError], int], ...] = (
+    (MalformedError, 400),
+    (UnauthenticatedError, 401),
+    (ForbiddenError, 403),
+    (NotFoundError, 404),
+    (ConflictError, 409),
+    (TooLargeError, 413),
+    (UnsupportedMediaError, 415),
+    (InvalidError, 422),
+    (UnavailableError, 503),
+)
+ORJSON_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
+FIELD_ERRORS_MAX = 20
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,128}\Z")
+
+
+def status_of(kind: type[CarnetError]) -> int:
+    """The HTTP status of a refusal: the only place where one meets the other."""
+    return next((status for base, status in STATUS_BY_KIND if issubclass(kind, base)), 500)
+
+
+class FieldErrorSchema(Schema):
+    """One mistake in the input."""
+
+    field = fields.String(required=True, metadata={"examples": ["lines.0.quantity"]})
+    message = fields.String(required=True, metadata={"examples": ["Must be a whole number."]})
+
+
+class ProblemSchema(Schema):
+    """RFC 9457 problem details."""
+
+    class Meta:
+        title = "Problem"
+
+    type = fields.String(required=True, metadata={"examples": ["urn:carnet:problem:invalid"]})
+    title = fields.String(required=True)
+    status = fields.Integer(required=True)
+    detail = fields.String(required=True)
+    code = fields.String(required=True, metadata={"description": "Stable: branch on this."})
+    request_id = fields.String(required=True)
+    errors = fields.List(fields.Nested(FieldErrorSchema))
+
+
+def problem(
+    status: int, *, code: str, title: str, detail: str, errors: tuple[FieldError, ...] = ()
+) -> Response:
+    """An `application/problem+json` answer. Nothing personal goes into any of its texts."""
+    body: dict[str, Any] = {
+        "type": f"urn:carnet:problem:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": g.get("request_id", ""),
+    }
+    if errors:
+        body["errors"] = [error._asdict() for error in errors]
+    return Response(orjson.dumps(body), status=status, content_type=PROBLEM_TYPE)
+
+
+def refusal(error: CarnetError) -> Response:
+    """The answer to a refusal of our own."""
+    answer = problem(
+        status_of(type(error)),
+        code=error.code,
+        title=error.title,
+        detail=error.detail,
+        errors=error.errors,
+    )
+    if isinstance(error, UnavailableError):
+        answer.headers["Retry-After"] = str(error.retry_after_seconds)
+    if isinstance(error, UnauthenticatedError):
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="carnet"'
+    return answer
+
+
+class OrjsonProvider(JSONProvider):
+    """JSON by orjson: it refuses NaN and lone surrogates and writes times as RFC 3339."""
+
+    def dumps(self, obj: Any, **kwargs: Any) -> str:
+        """`obj` as JSON text."""
+        return orjson.dumps(obj, option=ORJSON_OPTIONS).decode()
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        """The value of a JSON text."""
+        return orjson.loads(s)
+
+    def response(self, *args: Any, **kwargs: Any) -> Response:
+        """A JSON response; bytes all the way."""
+        payload = orjson.dumps(self._prepare_response_obj(args, kwargs), option=ORJSON_OPTIONS)
+        return Response(payload, content_type="application/json")
+
+
+class StrictParser(FlaskParser):
+    """Reads JSON bodies and query strings, refuses what was not asked for, names each mistake."""
+
+    DEFAULT_UNKNOWN_BY_LOCATION = {**FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "query": RAISE}  # noqa: RUF012
+
+    def load_json(self, req: Any, schema: Any) -> Any:
+        """The body as JSON; another content type is 415, broken JSON 400."""
+        if not req.is_json:
+            raise UnsupportedMediaError("Send the body as application/json.")
+        body = req.get_data(cache=True)
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise MalformedError(f"The body is not valid JSON: {error}.") from error
+
+    def handle_error(self, error: Any, req: Any, schema: Any, **kwargs: Any) -> NoReturn:
+        """Turn marshmallow's nested messages into one list of named places."""
+        raise invalid(error.messages) from error
+
+
+def invalid(messages: Any) -> InvalidError:
+    """An `InvalidError` out of marshmallow's messages, at most twenty of them."""
+    pairs: list[tuple[str, str]] = []
+    # webargs puts the location on top: {"json": {...}} or {"query": {...}}
+    for inner in messages.values() if isinstance(messages, dict) else [messages]:
+        pairs += flatten(inner)
+    errors = tuple(FieldError(field, message) for field, message in pairs[:FIELD_ERRORS_MAX])
+    first = errors[0] if errors else FieldError("body", "Is not valid.")
+    return InvalidError(f"{first.field}: {first.message}", errors=errors)
+
+
+class Access(NamedTuple):
+    """Who may call a view: any of the scopes, or the member's own token, or everybody."""
+
+    scopes: tuple[str, ...] = ()
+    member_token: bool = False
+    is_public: bool = False
+    # A bulk operation sets a deadline a chunk instead of one for the whole request.
+    is_bulk: bool = False
+
+
+def access_of(view: Any) -> Access | None:
+    """What a view declares, or None for one that declares nothing (such as static files)."""
+    return getattr(view, "_carnet_access", None)
+
+
+class Blueprint(SmorestBlueprint):
+    """A blueprint whose views must say who may call them, or the program does not start."""
+
+    ARGUMENTS_PARSER = StrictParser()
+
+    def __init__(
+        self, name: str, import_name: str, *, description: str, url_prefix: str = "/v1"
+    ) -> None:
+        super().__init__(name, import_name, description=description, url_prefix=url_prefix)
+        self._prepare_doc_cbks += [_document_access, _document_raises]
+
+    def add_url_rule(self, rule: str, *args: Any, **kwargs: Any) -> None:
+        """Register a view that has declared its access.
+
+        Raises:
+            RuntimeError: it has not; a forgotten check must not become an open door.
+        """
+        view = kwargs.get("view_func") or (args[1] if len(args) > 1 else None)
+        if access_of(view) is None:
+            raise RuntimeError(f"{rule}: declare the view's scopes with requires(), or public()")
+        super().add_url_rule(rule, *args, **kwargs)
+
+    @staticmethod
+    def requires(*scopes: str, member_token: bool = False, bulk: bool = False) -> Any:
+        """Let in keys with any of the scopes and, where said, the member's own token."""
+        access = Access(scopes, member_token=member_token, is_bulk=bulk)
+        return lambda view: _mark(view, access)
+
+    @staticmethod
+    def public() -> Any:
+        """Let everybody in."""
+        return lambda view: _mark(view, Access(is_public=True))
+
+    @staticmethod
+    def ndjson_body(*, example: str) -> Any:
+        """Document a body of NDJSON; the view reads it with `ndjson_lines`."""
+        content = {NDJSON_TYPE: {"schema": {"type": "string"}, "example": example}}
+        return Blueprint.doc(requestBody={"required": True, "content": content})
+
+    @staticmethod
+    def raises(*errors: type[CarnetError]) -> Any:
+        """Document the view's refusals and, under test, fail on one that is not declared."""
+        return lambda view: _declare(view, errors)
+
+
+def _mark(view: View, access: Access) -> View:
+    view._carnet_access = access  # type: ignore[attr-defined]  # noqa: SLF001
+    view._apidoc = {**getattr(view, "_apidoc", {}), "access": access}  # type: ignore[attr-defined]  # noqa: SLF001
+    return view
+
+
+def _declare(view: Any, errors: tuple[type[CarnetError], ...]) -> Any:
+    @wraps(view)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return view(*args, **kwargs)
+        except CarnetError as error:
+            if current_app.testing and not isinstance(error, (*errors, UnavailableError)):
+                raise AssertionError(f"{view.__name__} does not declare {error!r}") from error
+            raise
+
+    wrapper._apidoc = deepcopy(getattr(view, "_apidoc", {}))  # type: ignore[attr-defined]  # noqa: SLF001
+    wrapper._apidoc["raises"] = errors  # type: ignore[attr-defined]  # noqa: SLF001
+    return wrapper
+
+
+def _document_access(doc: Any, doc_info: Any, **kwargs: Any) -> Any:
+    access: Access = doc_info["access"]
+    if access.is_public:
+        doc["security"] = []
+        return doc
+    doc["security"] = [{"apiKey": [scope]} for scope in access.scopes]
+    if access.member_token:
+        doc["security"].append({"memberToken": []})
+    scopes = " or ".join(f"`{scope}`" for scope in access.scopes)
+    token = ", or the member's own token" if access.member_token else ""
+    doc["x-scopes"] = list(access.scopes)
+    text = doc_info.setdefault("docstring", {}).get("description", "")
+    doc_info["docstring"]["description"] = f"{text}\n\nScope: {scopes}{token}.".strip()
+    return doc
+
+
+def _document_raises(doc: Any, doc_info: Any, **kwargs: Any) -> Any:
+    errors = {*doc_info.get("raises", ()), *_implied_errors(doc, doc_info["access"])}
+    by_status: dict[int, list[type[CarnetError]]] = {}
+    for error in sorted(errors, key=lambda each: each.code):
+        by_status.setdefault(status_of(error), []).append(error)
+    for status, kinds in sorted(by_status.items()):
+        doc.setdefault("responses", {})[status] = _problem_doc(status, kinds)
+    return doc
+
+
+def _implied_errors(doc: Any, access: Access) -> Iterator[type[CarnetError]]:
+    """What any operation of this form can answer, so that no view has to say it."""
+    if not access.is_public:
+        yield from (UnauthenticatedError, ForbiddenError, UnavailableError)
+    if "requestBody" in doc:  # a JSON body: NDJSON views name their own
+        yield from (MalformedError, TooLargeError, UnsupportedMediaError)
+    yield from (InvalidError,)
+
+
+def _problem_doc(status: int, kinds: list[type[CarnetError]]) -> dict[str, Any]:
+    examples = {
+        kind.code: {
+            "summary": kind.title,
+            "value": {
+                "type": f"urn:carnet:problem:{kind.code}",
+                "title": kind.title,
+                "status": status,
+                "detail": kind.title,
+                "code": kind.code,
+                "request_id": "8f1c0c7e5b7d4b0f",
+            },
+        }
+        for kind in kinds
+    }
+    content = {PROBLEM_TYPE: {"schema": ProblemSchema, "examples": examples}}
+    return {"description": "; ".join(kind.title for kind in kinds), "content": content}
+
+
+def ndjson_lines(*, line_bytes_max: int) -> Iterator[bytes]:
+    """The request body line by line, read as it arrives; blank lines are passed over.
+
+    Raises:
+        UnsupportedMediaError: the content type is not NDJSON.
+        TooLargeError: a line is above the limit.
+    """
+    if request.mimetype not in (NDJSON_TYPE, "application/jsonl"):
+        raise UnsupportedMediaError(f"Send the body as {NDJSON_TYPE}, one JSON object a line.")
+    while line := request.stream.readline(line_bytes_max + 1):
+        if len(line) > line_bytes_max:
+            raise TooLargeError(f"A line may have {line_bytes_max} bytes.")
+        if line.strip():
+            yield line
+
+
+Provided = TypeVar("Provided")
+
+
+def provided(kind: type[Provided]) -> Provided:
+    """The application's one object of a type, as `create_app` provided it."""
+    found: Provided = current_app.extensions["carnet"][kind]
+    return found
+
+
+def idempotency_key() -> str | None:
+    """The request's `Idempotency-Key`, scoped to who sent it.
+
+    Raises:
+        InvalidError: it is empty, too long or not printable ASCII.
+    """
+    given = request.headers.get("Idempotency-Key")
+    if given is None:
+        return None
+    if not _IDEMPOTENCY_KEY.match(given):
+        mistake = FieldError("Idempotency-Key", "Must be 1 to 128 printable ASCII characters.")
+        raise InvalidError(mistake.message, errors=(mistake,))
+    return f"{g.caller.id}:{given}"
+
+
+def replayed(body: Any, status: int, *, is_replay: bool) -> tuple[Any, int, dict[str, str]]:
+    """An answer that says whether the effect was already there."""
+    return body, status, {"Idempotent-Replay": "true"} if is_replay else {}

@@ -1,0 +1,111 @@
+"""What operators see: request ids, one log line a request, metrics. Nothing personal in any.
+
+A line names the route's pattern, never the path: a path holds a member's id.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import structlog
+from flask import Flask, Response, g, request
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_REQUESTS = Counter("carnet_requests", "Requests answered", ("route", "method", "status"))
+_SECONDS = Histogram(
+    "carnet_request_seconds",
+    "Time to answer",
+    ("route", "method"),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5),
+)
+_QUIET_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
+
+
+def configure_logs() -> None:
+    """JSON lines on standard error, by structlog; the standard library's warnings join them."""
+    structlog.configure(
+        cache_logger_on_first_use=True,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(serializer=orjson.dumps),
+        ],
+        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+    )
+
+
+def log() -> FilteringBoundLogger:
+    """The program's logger."""
+    logger: FilteringBoundLogger = structlog.get_logger()
+    return logger
+
+
+def observe(app: Flask) -> None:
+    """Give each request an id, count it, time it and write one line about it."""
+    app.before_request(_begin)
+    app.after_request(_finish)
+
+
+def _begin() -> None:
+    given = request.headers.get("X-Request-Id", "")
+    g.request_id = given if _REQUEST_ID.match(given) else secrets.token_hex(8)
+    g.began_at = time.perf_counter()
+
+
+def _finish(response: Response) -> Response:
+    response.headers["X-Request-Id"] = g.request_id
+    route = request.url_rule.rule if request.url_rule else "unmatched"
+    seconds = time.perf_counter() - g.began_at
+    count(route, request.method, response.status_code, seconds)
+    if route not in _QUIET_ROUTES:
+        log().info(
+            "request",
+            route=route,
+            method=request.method,
+            status=response.status_code,
+            ms=round(seconds * 1000, 2),
+            request_id=g.request_id,
+            key=g.get("caller_id", ""),
+        )
+    return response
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def count(route: str, method: str, status: int, seconds: float) -> None:
+    """Count one request. Labels come from fixed sets, so the number of series is bounded."""
+    known = method if method in _METHODS else "other"
+    _REQUESTS.labels(route, known, str(status)).inc()
+    _SECONDS.labels(route, known).observe(seconds)
+
+
+def exposition() -> tuple[bytes, str]:
+    """The metrics of all workers in Prometheus' text form, with its content type."""
+    registry: Any = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)
+    return generate_latest(registry), CONTENT_TYPE_LATEST

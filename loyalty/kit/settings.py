@@ -1,0 +1,76 @@
+"""Everything that can be set from outside, read once from the environment, with its bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from environs import Env, EnvError
+from marshmallow import validate
+
+
+class SettingsError(Exception):
+    """A setting is missing or out of bounds; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One frozen set of settings. README.md holds the table that explains each."""
+
+    mongodb_uri: str = ""
+    database: str = "carnet"
+    data_dir: Path = Path(".carnet")
+    secret: str = field(default="", repr=False)
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 2
+    threads: int = 16
+    cors_origins: tuple[str, ...] = ()
+    body_bytes_max: int = 1_000_000
+    bulk_bytes_max: int = 32_000_000
+    database_timeout_seconds: float = 2.0
+    model_factors: int = 32
+
+    @property
+    def model_dir(self) -> Path:
+        """Where trained models lie, one folder a version."""
+        return self.data_dir / "models"
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """Read `CARNET_*`, `HOST` and `PORT`.
+
+        Raises:
+            SettingsError: a value is not of its type or outside its bounds.
+        """
+        env = Env()
+        try:
+            return cls(**_platform(env), **_own(env))
+        except EnvError as error:
+            raise SettingsError(str(error)) from error
+
+
+def _platform(env: Env) -> dict[str, object]:
+    return {
+        "host": env.str("HOST", "127.0.0.1"),
+        "port": env.int("PORT", 8000, validate=validate.Range(1, 65535)),
+    }
+
+
+def _own(env: Env) -> dict[str, object]:
+    with env.prefixed("CARNET_"):
+        return {
+            "mongodb_uri": env.str("MONGODB_URI", ""),
+            "database": env.str("DATABASE", "carnet", validate=validate.Regexp(r"[\w-]{1,38}\Z")),
+            "data_dir": Path(env.str("DATA_DIR", ".carnet")).resolve(),
+            "secret": env.str("SECRET", ""),
+            "workers": env.int("WORKERS", 2, validate=validate.Range(1, 64)),
+            "threads": env.int("THREADS", 16, validate=validate.Range(1, 256)),
+            "cors_origins": tuple(env.list("CORS_ORIGINS", [])),
+            "body_bytes_max": env.int("BODY_BYTES_MAX", 1_000_000),
+            "bulk_bytes_max": env.int("BULK_BYTES_MAX", 32_000_000),
+            "database_timeout_seconds": env.float(
+                "DATABASE_TIMEOUT_SECONDS", 2.0, validate=validate.Range(0.1, 60)
+            ),
+            "model_factors": env.int("MODEL_FACTORS", 32, validate=validate.Range(4, 512)),
+        }

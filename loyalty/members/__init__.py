@@ -1,0 +1,1 @@
+"""Members and the identifiers they show on each channel."""

@@ -1,0 +1,59 @@
+"""The shapes of members on the wire."""
+
+from __future__ import annotations
+
+from marshmallow import Schema, fields
+
+from loyalty.access.tokens import TOKEN_SECONDS_MAX
+from loyalty.kit.fields import Items, Moment, Output, Text, Whole
+from loyalty.members.model import IDENTIFIER_TYPE_PATTERN, IDENTIFIERS_MAX
+
+
+class IdentifierSchema(Schema):
+    """How a member is known on a channel."""
+
+    type = Text(64, pattern=IDENTIFIER_TYPE_PATTERN, required=True, metadata={"examples": ["card"]})
+    value = Text(254, required=True, metadata={"examples": ["9300 1234 5678"]})
+
+
+class EnrolSchema(Schema):
+    """A new member."""
+
+    identifiers = Items(fields.Nested(IdentifierSchema), IDENTIFIERS_MAX, load_default=list)
+
+
+class LookupSchema(Schema):
+    """Whom to look up. In a body, because an identifier is personal and a URL is not private."""
+
+    identifier = fields.Nested(IdentifierSchema, required=True)
+
+
+class LinkedIdentifierSchema(Output):
+    """An identifier of a member."""
+
+    id = fields.String(required=True, metadata={"description": "Unlink it under this id."})
+    type = fields.String(required=True)
+    value = fields.String(required=True)
+    linked_at = Moment(required=True)
+
+
+class MemberSchema(Output):
+    """A member."""
+
+    id = fields.String(required=True)
+    status = fields.String(required=True, metadata={"enum": ["active", "provisional"]})
+    enrolled_at = Moment(required=True)
+    identifiers = fields.List(fields.Nested(LinkedIdentifierSchema), required=True)
+
+
+class TokenRequestSchema(Schema):
+    """How long the browser's token shall live."""
+
+    expires_in_seconds = Whole(30, TOKEN_SECONDS_MAX, load_default=TOKEN_SECONDS_MAX)
+
+
+class TokenSchema(Output):
+    """A token for a browser."""
+
+    token = fields.String(required=True)
+    expires_at = Moment(required=True)

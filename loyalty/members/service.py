@@ -1,0 +1,147 @@
+"""Enrol, find and link members."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import TYPE_CHECKING, NamedTuple
+
+import orjson
+
+from loyalty.members.model import (
+    Identifier,
+    IdentifierTakenError,
+    KeyReusedError,
+    Member,
+    MemberNotFoundError,
+    normal,
+)
+from loyalty.members.store import EnrolmentExistsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from typing import Any
+
+    from loyalty.members.store import MemberStore
+
+ENROL_ATTEMPTS_MAX = 5
+
+
+class Enrolled(NamedTuple):
+    """An enrolled member, and whether the request had been carried out before."""
+
+    member: Member
+    is_replay: bool
+
+
+def fingerprint(body: Mapping[str, Any]) -> str:
+    """A digest of a request's body, equal for equal bodies whatever the order of their fields."""
+    return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def new_member_id() -> str:
+    """A random id: it says nothing about the person and cannot be guessed."""
+    return f"m_{secrets.token_hex(16)}"
+
+
+def enrol(
+    identifiers: Sequence[Mapping[str, str]],
+    *,
+    at: datetime,
+    request_key: str | None,
+    members: MemberStore,
+) -> Enrolled:
+    """Enrol a member with any number of identifiers.
+
+    A provisional member that holds some of them becomes this member and keeps its points.
+
+    Raises:
+        InvalidIdentifierError: a value is not of its type.
+        IdentifierTakenError: one belongs to an active member, or they belong to several.
+        KeyReusedError: the idempotency key came with other identifiers before.
+    """
+    mark = fingerprint({"identifiers": identifiers})
+    wanted = _normal_all(identifiers)
+    if request_key and (seen := members.request(request_key)):
+        return _replay(seen, mark, members)
+    owners = {owner for each in wanted if (owner := members.resolve(each))}
+    if owners:
+        return _promote(owners, wanted, at, members)
+    member = Member(new_member_id(), "active", at)
+    try:
+        members.add(member, wanted, request=(request_key, mark) if request_key else None)
+    except EnrolmentExistsError:
+        seen = members.request(request_key or "")
+        if seen is None:
+            raise
+        return _replay(seen, mark, members)
+    return Enrolled(members.get(member.id), is_replay=False)
+
+
+def _normal_all(identifiers: Sequence[Mapping[str, str]]) -> list[Identifier]:
+    wanted = {
+        normal(each["type"], each["value"], place=f"identifiers.{position}"): None
+        for position, each in enumerate(identifiers)
+    }
+    return list(wanted)
+
+
+def _replay(seen: tuple[str, str], mark: str, members: MemberStore) -> Enrolled:
+    member_id, seen_mark = seen
+    if seen_mark != mark:
+        raise KeyReusedError
+    return Enrolled(members.get(member_id), is_replay=True)
+
+
+def _promote(
+    owners: set[str], wanted: list[Identifier], at: datetime, members: MemberStore
+) -> Enrolled:
+    if len(owners) > 1:
+        raise IdentifierTakenError("The identifiers belong to several members.")
+    owner = members.get(owners.pop())
+    if owner.status == "active":
+        raise IdentifierTakenError
+    members.link(owner.id, wanted, at=at, activate=True)
+    return Enrolled(members.get(owner.id), is_replay=False)
+
+
+def find(identifier: Mapping[str, str], *, members: MemberStore) -> Member:
+    """The member with an identifier.
+
+    Raises:
+        MemberNotFoundError: nobody has it.
+        InvalidIdentifierError: the value is not of its type.
+    """
+    member_id = members.resolve(normal(identifier["type"], identifier["value"]))
+    if member_id is None:
+        raise MemberNotFoundError
+    return members.get(member_id)
+
+
+def link(
+    member_id: str, identifier: Mapping[str, str], *, at: datetime, members: MemberStore
+) -> Member:
+    """Give a member one more identifier; giving it again changes nothing.
+
+    Raises:
+        MemberNotFoundError, IdentifierTakenError, TooManyIdentifiersError,
+        InvalidIdentifierError: as they say.
+    """
+    wanted = normal(identifier["type"], identifier["value"], place="body")
+    members.link(member_id, [wanted], at=at, activate=False)
+    return members.get(member_id)
+
+
+def enrol_provisional(identifier: Identifier, *, at: datetime, members: MemberStore) -> str:
+    """The id of the member with the identifier, made now if there is none, under races too."""
+    for _ in range(ENROL_ATTEMPTS_MAX):
+        if member_id := members.resolve(identifier):
+            return member_id
+        member = Member(new_member_id(), "provisional", at)
+        try:
+            members.add(member, [identifier])
+        except IdentifierTakenError:
+            continue
+        return member.id
+    raise IdentifierTakenError

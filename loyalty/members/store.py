@@ -1,0 +1,220 @@
+"""Members and identifiers in MongoDB.
+
+An identifier's document is keyed by a keyed hash of its value, so that it is unique across all
+members and can be found without being readable; the value itself is encrypted for display.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+from typing import TYPE_CHECKING, TypeVar
+
+from cryptography.fernet import Fernet
+from pymongo import ASCENDING, IndexModel
+from pymongo.errors import DuplicateKeyError
+from pymongo.read_concern import ReadConcern
+
+from loyalty.kit.mongo import DURABLE
+from loyalty.members.model import (
+    IDENTIFIERS_MAX,
+    Identifier,
+    IdentifierNotFoundError,
+    IdentifierTakenError,
+    LinkedIdentifier,
+    Member,
+    MemberNotFoundError,
+    TooManyIdentifiersError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from pymongo.client_session import ClientSession
+    from pymongo.database import Database
+
+    from loyalty.kit.mongo import Document
+
+Result = TypeVar("Result")
+
+
+class EnrolmentExistsError(Exception):
+    """The enrolment with this idempotency key was done before."""
+
+
+class MemberStore:
+    """The collections `members` and `identifiers`."""
+
+    def __init__(self, database: Database[Document], *, pepper: bytes, display_key: bytes) -> None:
+        self._client = database.client
+        self._members = database["members"]
+        self._identifiers = database["identifiers"]
+        self._pepper = pepper
+        self._cipher = Fernet(base64.urlsafe_b64encode(display_key))
+
+    def create_indexes(self) -> None:
+        """Idempotent."""
+        self._identifiers.create_indexes([IndexModel([("member", ASCENDING)], name="member")])
+        request_index = IndexModel(
+            [("request.key", ASCENDING)],
+            name="request_key",
+            unique=True,
+            partialFilterExpression={"request.key": {"$exists": True}},
+        )
+        self._members.create_indexes([request_index])
+
+    def resolve(self, identifier: Identifier) -> str | None:
+        """The id of the member with that identifier: one read by primary key."""
+        found = self._identifiers.find_one({"_id": self._hash(identifier)}, {"member": 1})
+        return found["member"] if found else None
+
+    def exists(self, member_id: str) -> bool:
+        """Whether there is such a member."""
+        return self._members.find_one({"_id": member_id}, {"_id": 1}) is not None
+
+    def get(self, member_id: str) -> Member:
+        """The member with its identifiers, decrypted.
+
+        Raises:
+            MemberNotFoundError: there is none.
+        """
+        document = self._members.find_one({"_id": member_id})
+        if document is None:
+            raise MemberNotFoundError
+        linked = self._identifiers.find({"member": member_id}).limit(IDENTIFIERS_MAX)
+        identifiers = tuple(self._linked(each) for each in linked)
+        return Member(document["_id"], document["status"], document["enrolled_at"], identifiers)
+
+    def request(self, request_key: str) -> tuple[str, str] | None:
+        """The member and the fingerprint of an enrolment with that idempotency key."""
+        found = self._members.find_one({"request.key": request_key}, {"request": 1})
+        return (found["_id"], found["request"]["fingerprint"]) if found else None
+
+    def add(
+        self,
+        member: Member,
+        identifiers: Sequence[Identifier],
+        *,
+        request: tuple[str, str] | None = None,
+    ) -> None:
+        """Keep a new member and claim its identifiers, all or nothing.
+
+        Args:
+            member: the new member.
+            identifiers: what leads to it.
+            request: the idempotency key and the fingerprint of the enrolment.
+
+        Raises:
+            IdentifierTakenError: one belongs to another member.
+            EnrolmentExistsError: the idempotency key was used.
+        """
+        document: Document = {
+            "_id": member.id,
+            "status": member.status,
+            "enrolled_at": member.enrolled_at,
+        }
+        if request:
+            document["request"] = {"key": request[0], "fingerprint": request[1]}
+        claims = [self._claim(each, member.id, member.enrolled_at) for each in identifiers]
+
+        def write(session: ClientSession) -> None:
+            try:
+                self._members.insert_one(document, session=session)
+            except DuplicateKeyError as error:
+                raise EnrolmentExistsError from error
+            self._insert(claims, session)
+
+        self._transact(write)
+
+    def link(
+        self, member_id: str, identifiers: Sequence[Identifier], *, at: datetime, activate: bool
+    ) -> None:
+        """Claim more identifiers for a member; those it already has stay as they are.
+
+        Args:
+            member_id: whose they become.
+            identifiers: the new ones.
+            at: when.
+            activate: whether a provisional member becomes an active one by it.
+
+        Raises:
+            MemberNotFoundError: there is no such member.
+            IdentifierTakenError: one belongs to another member.
+            TooManyIdentifiersError: the member would have more than fifty.
+        """
+        claims = [self._claim(each, member_id, at) for each in identifiers]
+
+        def write(session: ClientSession) -> None:
+            change = {"status": "active"} if activate else {"linked_at": at}
+            # The write makes two links of one member meet, so that the limit below holds.
+            if not self._members.update_one(
+                {"_id": member_id}, {"$set": change}, session=session
+            ).matched_count:
+                raise MemberNotFoundError
+            query = {"member": member_id}
+            held = {each["_id"] for each in self._identifiers.find(query, session=session)}
+            fresh = [claim for claim in claims if claim["_id"] not in held]
+            if len(held) + len(fresh) > IDENTIFIERS_MAX:
+                raise TooManyIdentifiersError
+            self._insert(fresh, session)
+
+        self._transact(write)
+
+    def unlink(self, member_id: str, identifier_id: str) -> None:
+        """Free an identifier.
+
+        Raises:
+            IdentifierNotFoundError: the member has none with that id.
+        """
+        query = {"member": member_id, "ref": identifier_id}
+        if not self._identifiers.delete_one(query).deleted_count:
+            raise IdentifierNotFoundError
+
+    def addresses(self, member_ids: Sequence[str], kind: str) -> dict[str, str]:
+        """One identifier of a type (such as `email`) for each of the members that has one."""
+        query = {"member": {"$in": list(member_ids)}, "type": kind}
+        found = self._identifiers.find(query).sort("linked_at", -1)
+        return {each["member"]: self._reveal(each).value for each in found}
+
+    def _insert(self, claims: list[Document], session: ClientSession) -> None:
+        try:
+            if claims:
+                self._identifiers.insert_many(claims, session=session)
+        except Exception as error:
+            if _is_duplicate(error):
+                raise IdentifierTakenError from error
+            raise
+
+    def _transact(self, write: Callable[[ClientSession], None]) -> None:
+        with self._client.start_session() as session:
+            session.with_transaction(
+                write, write_concern=DURABLE, read_concern=ReadConcern("snapshot")
+            )
+
+    def _hash(self, identifier: Identifier) -> str:
+        text = f"{identifier.type}\0{identifier.value}".encode()
+        return hmac.new(self._pepper, text, hashlib.sha256).hexdigest()
+
+    def _claim(self, identifier: Identifier, member_id: str, at: datetime) -> Document:
+        return {
+            "_id": self._hash(identifier),
+            "member": member_id,
+            "ref": secrets.token_hex(8),
+            "type": identifier.type,
+            "sealed": self._cipher.encrypt(identifier.value.encode()),
+            "linked_at": at,
+        }
+
+    def _reveal(self, document: Document) -> Identifier:
+        return Identifier(document["type"], self._cipher.decrypt(document["sealed"]).decode())
+
+    def _linked(self, document: Document) -> LinkedIdentifier:
+        return LinkedIdentifier(document["ref"], self._reveal(document), document["linked_at"])
+
+
+def _is_duplicate(error: Exception) -> bool:
+    details = getattr(error, "details", None) or {}
+    return any(each.get("code") == 11000 for each in details.get("writeErrors", []))  # noqa: PLR2004

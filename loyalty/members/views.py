@@ -1,0 +1,153 @@
+"""Members over HTTP."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from loyalty.access.tokens import TokenMint
+from loyalty.kit.clock import now
+from loyalty.kit.http import Blueprint, idempotency_key, provided, replayed
+from loyalty.members import service
+from loyalty.members.model import (
+    IdentifierNotFoundError,
+    IdentifierTakenError,
+    InvalidIdentifierError,
+    KeyReusedError,
+    MemberNotFoundError,
+    TooManyIdentifiersError,
+)
+from loyalty.members.schemas import (
+    EnrolSchema,
+    IdentifierSchema,
+    LookupSchema,
+    MemberSchema,
+    TokenRequestSchema,
+    TokenSchema,
+)
+from loyalty.members.store import MemberStore
+
+if TYPE_CHECKING:
+    from loyalty.members.model import Member
+
+blp = Blueprint("members", __name__, description="Who a member is, on every channel.")
+
+MEMBER_EXAMPLE = {
+    "id": "m_5f0c9a4e1b7d4c3a9e2f8b6d0a1c3e5f",
+    "status": "active",
+    "enrolled_at": "2026-03-01T09:30:00Z",
+    "identifiers": [
+        {
+            "id": "c0ffee1234567890",
+            "type": "card",
+            "value": "930012345678",
+            "linked_at": "2026-03-01T09:30:00Z",
+        }
+    ],
+}
+
+
+def _body(member: Member) -> dict[str, Any]:
+    return {
+        "id": member.id,
+        "status": member.status,
+        "enrolled_at": member.enrolled_at,
+        "identifiers": [
+            {
+                "id": each.id,
+                "type": each.identifier.type,
+                "value": each.identifier.value,
+                "linked_at": each.linked_at,
+            }
+            for each in member.identifiers
+        ],
+    }
+
+
+@blp.route("/members", methods=["POST"])
+@blp.requires("members:write")
+@blp.arguments(EnrolSchema, example={"identifiers": [{"type": "card", "value": "9300 1234 5678"}]})
+@blp.response(201, MemberSchema, example=MEMBER_EXAMPLE)
+@blp.raises(IdentifierTakenError, InvalidIdentifierError, KeyReusedError)
+def enrol(body: dict[str, Any]) -> Any:
+    """Enrol a member.
+
+    With any number of identifiers, each of which then leads to this member on every channel. A
+    provisional member that already holds one of them becomes this member and keeps its points.
+    """
+    enrolled = service.enrol(
+        body["identifiers"],
+        at=now(),
+        request_key=idempotency_key(),
+        members=provided(MemberStore),
+    )
+    return replayed(_body(enrolled.member), 201, is_replay=enrolled.is_replay)
+
+
+@blp.route("/members/lookup", methods=["POST"])
+@blp.requires("members:read")
+@blp.arguments(
+    LookupSchema, example={"identifier": {"type": "email", "value": "Ada@Example.com"}}
+)
+@blp.response(200, MemberSchema, example=MEMBER_EXAMPLE)
+@blp.raises(MemberNotFoundError, InvalidIdentifierError)
+def lookup(body: dict[str, Any]) -> Any:
+    """Look a member up by any identifier."""
+    return _body(service.find(body["identifier"], members=provided(MemberStore)))
+
+
+@blp.route("/members/<member_id>")
+@blp.requires("members:read", member_token=True)
+@blp.response(200, MemberSchema, example=MEMBER_EXAMPLE)
+@blp.raises(MemberNotFoundError)
+def show(member_id: str) -> Any:
+    """Read a member."""
+    return _body(provided(MemberStore).get(member_id))
+
+
+@blp.route("/members/<member_id>/identifiers", methods=["POST"])
+@blp.requires("members:write")
+@blp.arguments(IdentifierSchema, example={"type": "email", "value": "ada@example.com"})
+@blp.response(200, MemberSchema, example=MEMBER_EXAMPLE)
+@blp.raises(
+    MemberNotFoundError, IdentifierTakenError, InvalidIdentifierError, TooManyIdentifiersError
+)
+def link(body: dict[str, Any], member_id: str) -> Any:
+    """Link an identifier to a member.
+
+    An identifier belongs to one member at most. Linking it again to the same member changes
+    nothing.
+    """
+    return _body(service.link(member_id, body, at=now(), members=provided(MemberStore)))
+
+
+@blp.route("/members/<member_id>/identifiers/<identifier_id>", methods=["DELETE"])
+@blp.requires("members:write")
+@blp.response(204)
+@blp.raises(IdentifierNotFoundError)
+def unlink(member_id: str, identifier_id: str) -> None:
+    """Unlink an identifier from a member.
+
+    It is named by its id, as `GET /members/{member_id}` shows it: a URL holds nothing personal.
+    """
+    provided(MemberStore).unlink(member_id, identifier_id)
+
+
+@blp.route("/members/<member_id>/token", methods=["POST"])
+@blp.requires("tokens:write")
+@blp.arguments(TokenRequestSchema, example={"expires_in_seconds": 900})
+@blp.response(
+    201, TokenSchema, example={"token": "eyJhbGciOi…", "expires_at": "2026-03-01T09:45:00Z"}
+)
+@blp.raises(MemberNotFoundError)
+def mint_token(body: dict[str, Any], member_id: str) -> Any:
+    """Mint a token for a member's browser.
+
+    A shop's server calls this and hands the token to the browser, which can then read and write
+    that member's own things, for fifteen minutes at most. A key never goes into a browser.
+    """
+    if not provided(MemberStore).exists(member_id):
+        raise MemberNotFoundError
+    at, seconds = now(), body["expires_in_seconds"]
+    token = provided(TokenMint).mint(member_id, at=at, seconds=seconds)
+    return {"token": token, "expires_at": at.replace(microsecond=0) + timedelta(seconds=seconds)}

@@ -1,0 +1,1 @@
+"""What operators call: health, metrics, the API's own documentation."""

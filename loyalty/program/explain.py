@@ -1,0 +1,101 @@
+"""Why these points? A posting in plain words, out of nothing but what the posting itself holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from loyalty.program.model import Posting
+
+_ROUNDED = {"floor": "rounded down", "half_up": "rounded half up", "ceiling": "rounded up"}
+
+# ISO 4217: the currencies whose minor unit is not a hundredth.
+_DECIMALS = {
+    **dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF".split(), 0),
+    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
+}
+
+
+def explain(posting: Posting, *, currency: str) -> str:
+    """One sentence with the numbers that led to the posting's points."""
+    return _SENTENCES[posting.kind](posting, currency)
+
+
+def money(amount_minor: int, currency: str) -> str:
+    """An amount for people: `21.90 EUR`, `2190 JPY`."""
+    decimals = _DECIMALS.get(currency, 2)
+    whole, part = divmod(amount_minor, 10**decimals)
+    return f"{whole}.{part:0{decimals}} {currency}" if decimals else f"{whole} {currency}"
+
+
+def _spend(posting: Posting, currency: str) -> str:
+    inputs = posting.inputs
+    each = " line by line" if inputs["per"] == "line" else ""
+    return (
+        f"{money(inputs['basis'], currency)} at {inputs['points']} for every "
+        f"{money(inputs['per_amount'], currency)}{each}, {_ROUNDED[inputs['rounding']]}: "
+        f"{posting.points}."
+    )
+
+
+def _multiplier(posting: Posting, currency: str) -> str:
+    inputs = posting.inputs
+    alive = inputs.get("channels_alive")
+    why = f" because {alive} channels are in use" if alive else ""
+    return (
+        f"{inputs['base']} spend points times {inputs['factor']}{why}, "
+        f"{_ROUNDED[inputs['rounding']]}, add {posting.points}."
+    )
+
+
+def _fixed(posting: Posting, currency: str) -> str:
+    inputs = posting.inputs
+    return f"{inputs['points']} for each of {inputs['count']} ({inputs['per']}): {posting.points}."
+
+
+def _engagement(posting: Posting, currency: str) -> str:
+    return f"{posting.points} for the engagement '{posting.inputs['engagement']}'."
+
+
+def _nth_channel(posting: Posting, currency: str) -> str:
+    inputs = posting.inputs
+    return (
+        f"{posting.points} for channel number {inputs['n']} ({inputs['channel']}) within "
+        f"{inputs['window_days']} days."
+    )
+
+
+def _first_on_channel(posting: Posting, currency: str) -> str:
+    return f"{posting.points} for the first activity ever on {posting.inputs['channel']}."
+
+
+def _clawback(posting: Posting, currency: str) -> str:
+    inputs = posting.inputs
+    short = " (not more than the balance)" if inputs["due"] != -posting.points else ""
+    return (
+        f"The purchase earned {inputs['awarded']}; the returned part of it, "
+        f"{_ROUNDED[inputs['rounding']]}, takes back {-posting.points}{short}."
+    )
+
+
+def _adjustment(posting: Posting, currency: str) -> str:
+    return f"{posting.points:+} by hand; the entry names the reason and the actor."
+
+
+def _expiry(posting: Posting, currency: str) -> str:
+    return f"{-posting.points} expired before this activity."
+
+
+_SENTENCES: Mapping[str, Callable[[Posting, str], str]] = {
+    "spend": _spend,
+    "multiplier": _multiplier,
+    "fixed": _fixed,
+    "engagement": _engagement,
+    "nth_channel": _nth_channel,
+    "first_on_channel": _first_on_channel,
+    "clawback": _clawback,
+    "adjustment": _adjustment,
+    "expiry": _expiry,
+}

@@ -1,0 +1,1 @@
+"""Programme versions: publish, keep forever, choose the one that ruled at a moment."""

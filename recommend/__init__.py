@@ -1,0 +1,1 @@
+"""What to show a person next, within what that person agreed to."""

@@ -1,0 +1,423 @@
+"""Keeps models as versioned directories, and serves the current one from a memory map.
+
+A version is a directory of `.npy` files and `meta.json`; it appears whole or not at all and never
+changes. The file `CURRENT` names the version to serve. Nothing is pickled, so a file can hold data
+only, never code. It leaves to others: learning and ranking (`recommend.model`), when to train and
+promote, and what the facts of a model card are. The checksums find damage; they do not stop someone
+who may write to the directory.
+"""
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from recommend.model import Model, Popular, Settings, Weights
+
+FORMAT = 1
+"""Number of the layout of a version; another number is refused."""
+META = "meta.json"
+META_BYTES_MAX = 1_000_000
+CURRENT = "CURRENT"
+KEEP_DEFAULT = 3
+CHECK_SECONDS = 1.0
+"""Least time between two looks at `CURRENT`."""
+RETRY_SECONDS = 60.0
+"""Least time between two tries to load a version that was broken."""
+VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z", re.ASCII)
+"""No dot: so no path, no `.tmp-`, nothing hidden."""
+TEMPORARY = ".tmp-"
+
+# Kind and item size of each array's dtype; the kind "S" has any size.
+ARRAYS = {
+    "items": ("S", 1),
+    "factors": ("f4", 2),
+    "gram": ("f8", 2),
+    "item_people": ("i4", 1),
+    "popular_ptr": ("i8", 1),
+    "popular_items": ("i4", 1),
+    "popular_scores": ("f4", 1),
+}
+
+Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
+Fact: TypeAlias = str | int | float | bool | Mapping[str, "Fact"] | None
+Meta: TypeAlias = dict[str, Any]
+
+
+class ArtefactError(Exception):
+    """A model on disk is missing, broken, or of a form that this program does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A loaded model and the version it came from."""
+
+    version: str
+    model: Model
+
+
+def save(
+    model: Model,
+    root: Path,
+    version: str,
+    *,
+    created_at: float,
+    facts: Mapping[str, Fact] | None = None,
+) -> Path:
+    """Write a version, whole or not at all; it is not served until `promote`.
+
+    Args:
+        model: what to write.
+        root: directory of all versions; made if missing.
+        version: 1 to 64 ASCII letters, digits, `_` or `-`, beginning with a letter or digit.
+        created_at: POSIX seconds.
+        facts: for the model card, such as metrics; kept as JSON, naming nobody.
+
+    Returns:
+        The version's directory.
+
+    Raises:
+        ArtefactError: the version exists, has no valid name, or could not be written.
+    """
+    target = _path(root, version)
+    if target.exists():
+        raise ArtefactError(f"model version {version} exists already")
+    with _temporary(target) as directory:
+        sums = {f"{name}.npy": _write_array(directory, name, a) for name, a in _pack(model).items()}
+        meta = _meta(model, created_at, sums) | {"facts": dict(facts or {})}
+        _write(directory / META, json.dumps(meta, indent=2, allow_nan=False).encode())
+        _sync_directory(directory)
+        # Fails on a directory that was filled meanwhile, and so never overwrites a version.
+        directory.replace(target)
+        _sync_directory(root)
+    return target
+
+
+def promote(root: Path, version: str) -> None:
+    """Serve this version from now on: one atomic replacement of the file `CURRENT`.
+
+    Raises:
+        ArtefactError: there is no such version, its description cannot be read, or `CURRENT`
+            cannot be written.
+    """
+    describe(root, version)
+    temporary = _beside(root / CURRENT)
+    try:
+        _write(temporary, f"{version}\n".encode())
+        temporary.replace(root / CURRENT)
+        _sync_directory(root)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ArtefactError(f"cannot make model {version} current: {error}") from error
+
+
+def current(root: Path) -> str | None:
+    """Name of the version to serve; None where nothing has been promoted.
+
+    Raises:
+        ArtefactError: the file `CURRENT` cannot be read or holds no version's name.
+    """
+    try:
+        with (root / CURRENT).open("rb") as file:
+            text = file.read(128).decode()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"cannot read which model is current: {error}") from error
+    return _path(root, text.strip()).name
+
+
+def describe(root: Path, version: str) -> Meta:
+    """The model card: format, created_at, settings, weights, counts, files, places and facts.
+
+    Raises:
+        ArtefactError: missing, not JSON, too large, or of another format.
+    """
+    path = _path(root, version) / META
+    try:
+        with path.open("rb") as file:
+            meta = json.loads(file.read(META_BYTES_MAX))
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"cannot read the description of model {version}: {error}") from error
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise ArtefactError(f"model {version} is not of format {FORMAT}")
+    return meta
+
+
+def load(root: Path, version: str, *, verify: bool = True) -> Model:
+    """Map a version into memory, read-only; many processes share its pages.
+
+    `verify` also reads every file to compare its SHA-256 and to check each number in it.
+
+    Raises:
+        ArtefactError: anything is missing, broken, or does not fit together.
+    """
+    meta = describe(root, version)
+    directory = _path(root, version)
+    try:
+        if verify:
+            _check_sums(directory, meta["files"])
+        arrays = {name: _map(directory / f"{name}.npy", *ARRAYS[name]) for name in ARRAYS}
+        _check_sizes(arrays, meta)
+        if verify:
+            _check_values(arrays)
+        return _unpack(arrays, meta)
+    except (OSError, ValueError, TypeError, LookupError, EOFError) as error:
+        raise ArtefactError(f"model {version} is broken: {error}") from error
+
+
+def prune(root: Path, keep: int = KEEP_DEFAULT) -> list[str]:
+    """Delete all but the newest `keep` versions and the current one; give the names deleted.
+
+    What an interrupted `save` left behind goes too, once it is older than all that is kept.
+
+    Raises:
+        ArtefactError: `CURRENT` cannot be read; then nothing is deleted.
+        ValueError: keep is less than 1.
+    """
+    if keep < 1:
+        raise ValueError("keep must be at least 1")
+    serving = current(root)
+    versions = sorted(_directories(root, temporary=False), key=_age_key, reverse=True)
+    kept = versions[:keep]
+    old = [path for path in versions[keep:] if path.name != serving]
+    for path in old:
+        # Renamed first, so that no reader sees half a version.
+        _remove(path.rename(_beside(path)))
+    for path in _directories(root, temporary=True):
+        if kept and _age_key(path) < _age_key(kept[-1]):
+            _remove(path)
+    return [path.name for path in old]
+
+
+class Shelf:
+    """The model to serve, swapped when another version is promoted; safe between threads.
+
+    A look at `CURRENT` costs one `stat`, at most every `CHECK_SECONDS`. A version that turns out
+    broken leaves the one before it serving and is tried again after `RETRY_SECONDS`; removing
+    `CURRENT` takes the model out of service.
+    """
+
+    def __init__(self, root: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._root = root
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._served: Served | None = None
+        self._stamp: tuple[int, ...] | None = None
+        self._check_at = -float("inf")
+        self._retry_at = float("inf")
+        self._problem: str | None = None
+
+    def model(self) -> Model | None:
+        """The model to serve now; None where there is none. Never raises `ArtefactError`."""
+        served = self.served()
+        return served.model if served else None
+
+    def served(self) -> Served | None:
+        """The model to serve now with its version."""
+        # While one thread loads, the others serve the old model; without one they wait.
+        if self._clock() >= self._check_at and self._lock.acquire(blocking=self._served is None):
+            try:
+                self._check(self._clock())
+            finally:
+                self._lock.release()
+        return self._served
+
+    @property
+    def problem(self) -> str | None:
+        """Why the current version is not the one served; None while all is well."""
+        return self._problem
+
+    def _check(self, at: float) -> None:
+        if at < self._check_at:
+            return
+        stamp = self._look()
+        if stamp != self._stamp or at >= self._retry_at:
+            self._stamp = stamp
+            self._swap(at)
+        self._check_at = at + CHECK_SECONDS
+
+    def _look(self) -> tuple[int, ...] | None:
+        try:
+            seen = (self._root / CURRENT).stat()
+        except OSError:
+            return None
+        return seen.st_mtime_ns, seen.st_ino, seen.st_size
+
+    def _swap(self, at: float) -> None:
+        self._problem, self._retry_at = None, float("inf")
+        try:
+            version = current(self._root)
+            if version is None or self._served is None or version != self._served.version:
+                self._served = Served(version, load(self._root, version)) if version else None
+        except ArtefactError as error:
+            self._problem, self._retry_at = str(error), at + RETRY_SECONDS
+
+
+def _path(root: Path, version: str) -> Path:
+    if not VERSION.match(version) or version == CURRENT:
+        raise ArtefactError(f"not a model version's name: {version[:80]!r}")
+    return root / version
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}{TEMPORARY}{secrets.token_hex(4)}")
+
+
+@contextmanager
+def _temporary(target: Path) -> Iterator[Path]:
+    """A directory beside the target, gone afterwards unless it was moved away."""
+    directory = _beside(target)
+    try:
+        directory.mkdir(parents=True)
+        yield directory
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"cannot write model {target.name}: {error}") from error
+    finally:
+        _remove(directory)
+
+
+def _remove(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _directories(root: Path, *, temporary: bool) -> list[Path]:
+    with suppress(FileNotFoundError):
+        return [
+            path
+            for path in root.iterdir()
+            if path.is_dir() and VERSION.match(path.name.partition(TEMPORARY)[0])
+            if (TEMPORARY in path.name) is temporary
+        ]
+    return []
+
+
+def _age_key(path: Path) -> tuple[int, str]:
+    return path.stat().st_mtime_ns, path.name
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _write_array(directory: Path, name: str, values: npt.NDArray[Any]) -> str:
+    """Write one array and give the SHA-256 of its file."""
+    path = directory / f"{name}.npy"
+    with path.open("xb") as file:
+        np.save(file, values, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    return _sha256(path)
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _pack(model: Model) -> Arrays:
+    lists = list(model.popular.values())
+    return {
+        "items": model.items,
+        "factors": model.factors,
+        "gram": model.gram,
+        "item_people": model.item_people,
+        "popular_ptr": np.cumsum([0, *(len(one.items) for one in lists)], dtype=np.int64),
+        "popular_items": np.concatenate([one.items for one in lists]),
+        "popular_scores": np.concatenate([one.scores for one in lists]),
+    }
+
+
+def _meta(model: Model, created_at: float, sums: Mapping[str, str]) -> Meta:
+    return {
+        "format": FORMAT,
+        "created_at": created_at,
+        "settings": asdict(model.settings),
+        "weights": asdict(model.weights),
+        "n_items": len(model.items),
+        "n_factors": model.factors.shape[1],
+        "places": list(model.popular),
+        "files": dict(sums),
+    }
+
+
+def _unpack(arrays: Arrays, meta: Meta) -> Model:
+    bounds = list(pairwise(arrays["popular_ptr"].tolist()))
+    items, scores = arrays["popular_items"], arrays["popular_scores"]
+    lists = [Popular(items[first:last], scores[first:last]) for first, last in bounds]
+    return Model(
+        items=arrays["items"],
+        factors=arrays["factors"],
+        gram=arrays["gram"],
+        item_people=arrays["item_people"],
+        popular=dict(zip(meta["places"], lists, strict=True)),
+        weights=Weights(**meta["weights"]),
+        settings=Settings(**meta["settings"]),
+    )
+
+
+def _map(path: Path, kind: str, dimensions: int) -> npt.NDArray[Any]:
+    # A plain view of the map: `np.memmap` itself slows down every slice taken of it.
+    values = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    if values.ndim != dimensions or not values.dtype.str[1:].startswith(kind):
+        raise ValueError(f"{path.name} holds {values.dtype} of {values.ndim} dimensions")
+    return values
+
+
+def _check_sums(directory: Path, sums: Mapping[str, str]) -> None:
+    for name in ARRAYS:
+        if _sha256(directory / f"{name}.npy") != sums[f"{name}.npy"]:
+            raise ValueError(f"{name}.npy is not what was saved (SHA-256)")
+
+
+def _check_sizes(arrays: Arrays, meta: Meta) -> None:
+    n_items, n_factors = meta["n_items"], meta["n_factors"]
+    listed = int(arrays["popular_ptr"][-1])
+    wanted = {
+        "items": (n_items,),
+        "factors": (n_items, n_factors),
+        "gram": (n_factors, n_factors),
+        "item_people": (n_items,),
+        "popular_ptr": (len(meta["places"]) + 1,),
+        "popular_items": (listed,),
+        "popular_scores": (listed,),
+    }
+    if wrong := [name for name, shape in wanted.items() if arrays[name].shape != shape]:
+        raise ValueError(f"sizes do not fit together: {', '.join(wrong)}")
+
+
+def _check_values(arrays: Arrays) -> None:
+    items, listed, ptr = arrays["items"], arrays["popular_items"], arrays["popular_ptr"]
+    checks = {
+        "items are sorted": bool((items[:-1] < items[1:]).all()),
+        "factors are numbers": bool(np.isfinite(arrays["factors"]).all()),
+        "gram is of numbers": bool(np.isfinite(arrays["gram"]).all()),
+        "lists have bounds": int(ptr[0]) == 0 and bool((np.diff(ptr) >= 0).all()),
+        "lists name items": bool(((listed >= 0) & (listed < len(items))).all()),
+    }
+    if wrong := [what for what, fine in checks.items() if not fine]:
+        raise ValueError(f"not so: {', '.join(wrong)}")

@@ -1,0 +1,267 @@
+"""Turns a stream of baskets into integer arrays that a model can be trained on.
+
+Pure: no clock, no file, no database. It is for counting who bought what, when and where, without
+holding on to anybody's identity: a member is a row number here, and the name is dropped when the
+stream ends. It leaves to others: reading activities from the journal and what makes a basket or a
+place of them, asking for consent (a basket that consent does not allow must never be in the
+stream), and all learning (`recommend.model`).
+"""
+
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+HOLD_OUT_BASKETS_MIN = 3
+"""Fewer baskets than this and a member is history only (the next-basket task of the literature)."""
+
+Ints = npt.NDArray[np.int32]
+Offsets = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Names = npt.NDArray[np.bytes_]
+
+
+@dataclass(frozen=True, slots=True)
+class Basket:
+    """What one member bought at one time.
+
+    Attributes:
+        member: any name of the member; used to tell members apart, then forgotten.
+        at: POSIX seconds.
+        place: names of the places the basket counts for, e.g. `("channel:web", "store:S1")`.
+        items: SKUs; an item named twice counts once.
+    """
+
+    member: str
+    at: float
+    place: tuple[str, ...]
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """A held-out basket: the right answer to "what does this member buy next?".
+
+    Attributes:
+        member: row of the member in the dataset it was held out from, and in the history left.
+        at: POSIX seconds.
+        place: names of the places it counts for, sorted.
+        items: SKUs, at least one.
+    """
+
+    member: int
+    at: float
+    place: tuple[str, ...]
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Baskets as arrays, grouped by member and ordered by time within a member.
+
+    With b baskets, i items, l lines (an item in a basket) and p basket-place pairs:
+
+    Attributes:
+        items: (i,) SKUs in UTF-8, sorted bytewise, each once.
+        places: names of places, sorted; a place id is a position in it.
+        n_members: number of members; rows are 0 to n_members - 1, in order of first appearance.
+        basket_member: (b,) row of the member, never falling.
+        basket_at: (b,) POSIX seconds.
+        basket_ptr: (b + 1,) basket n has the lines `basket_ptr[n]:basket_ptr[n + 1]`.
+        basket_items: (l,) positions in `items`.
+        place_ptr: (b + 1,) basket n has the places `place_ptr[n]:place_ptr[n + 1]`.
+        basket_places: (p,) positions in `places`.
+    """
+
+    items: Names
+    places: tuple[str, ...]
+    n_members: int
+    basket_member: Ints
+    basket_at: Floats
+    basket_ptr: Offsets
+    basket_items: Ints
+    place_ptr: Offsets
+    basket_places: Ints
+
+    @property
+    def n_baskets(self) -> int:
+        """Number of baskets."""
+        return len(self.basket_at)
+
+    def line_basket(self) -> Offsets:
+        """(l,) number of the basket that each line belongs to."""
+        return np.repeat(np.arange(self.n_baskets), np.diff(self.basket_ptr))
+
+    def baskets_of(self, member: int) -> list[tuple[float, tuple[str, ...]]]:
+        """(time, SKUs) of each basket of the member in this row, newest last."""
+        first, last = np.searchsorted(self.basket_member, [member, member + 1])
+        return [(float(self.basket_at[n]), self.skus(n)) for n in range(first, last)]
+
+    def skus(self, basket: int) -> tuple[str, ...]:
+        """SKUs of one basket."""
+        lines = self.basket_items[self.basket_ptr[basket] : self.basket_ptr[basket + 1]]
+        return tuple(name.decode() for name in self.items[lines].tolist())
+
+    def places_of(self, basket: int) -> tuple[str, ...]:
+        """Names of the places of one basket, sorted."""
+        ids = self.basket_places[self.place_ptr[basket] : self.place_ptr[basket + 1]]
+        return tuple(sorted(self.places[place] for place in ids))
+
+    def at_place(self, place: int) -> npt.NDArray[np.bool_]:
+        """(b,) True where the basket counts for the place with this id."""
+        pair_basket = np.repeat(np.arange(self.n_baskets), np.diff(self.place_ptr))
+        chosen = np.zeros(self.n_baskets, dtype=np.bool_)
+        chosen[pair_basket[self.basket_places == place]] = True
+        return chosen
+
+
+def build(baskets: Iterable[Basket]) -> Dataset:
+    """Read a stream of baskets once, in any order.
+
+    Memory is some 4 bytes a line and 40 a basket, and while the stream lasts one table of member
+    names; no `Basket` is kept. Baskets without items are left out. Of two baskets of a member at
+    the same second the one that came first counts as the older.
+
+    Raises:
+        ValueError: an item is empty or contains NUL (a bytes array could not tell it from another),
+            or cannot be written in UTF-8; or a time is not a finite number.
+    """
+    stream = _Stream()
+    for basket in baskets:
+        if basket.items:
+            stream.add(basket)
+    return stream.dataset()
+
+
+def matrix(dataset: Dataset) -> sparse.csr_matrix:
+    """Count baskets: scipy csr (n_members, n_items) float32, entry = baskets with that item."""
+    rows = dataset.basket_member[dataset.line_basket()]
+    ones = np.ones(len(rows), dtype=np.float32)
+    shape = (dataset.n_members, len(dataset.items))
+    return sparse.csr_matrix((ones, (rows, dataset.basket_items)), shape=shape)
+
+
+def hold_out(dataset: Dataset) -> tuple[Dataset, list[Truth]]:
+    """Take away the last basket of every member with at least three (`HOLD_OUT_BASKETS_MIN`).
+
+    Returns:
+        What is left, with the same rows, items and places; and one truth a member, by row.
+    """
+    counts = np.bincount(dataset.basket_member, minlength=dataset.n_members)
+    last = np.cumsum(counts)[counts >= HOLD_OUT_BASKETS_MIN] - 1
+    truths = [_truth(dataset, basket) for basket in last.tolist()]
+    kept = np.delete(np.arange(dataset.n_baskets), last)
+    return _select(dataset, kept), truths
+
+
+def _truth(dataset: Dataset, basket: int) -> Truth:
+    return Truth(
+        member=int(dataset.basket_member[basket]),
+        at=float(dataset.basket_at[basket]),
+        place=dataset.places_of(basket),
+        items=dataset.skus(basket),
+    )
+
+
+def _select(dataset: Dataset, kept: Offsets) -> Dataset:
+    basket_ptr, basket_items = _gather(dataset.basket_ptr, dataset.basket_items, kept)
+    place_ptr, basket_places = _gather(dataset.place_ptr, dataset.basket_places, kept)
+    return replace(
+        dataset,
+        basket_member=dataset.basket_member[kept],
+        basket_at=dataset.basket_at[kept],
+        basket_ptr=basket_ptr,
+        basket_items=basket_items,
+        place_ptr=place_ptr,
+        basket_places=basket_places,
+    )
+
+
+def _gather(ptr: Offsets, values: Ints, order: Offsets) -> tuple[Offsets, Ints]:
+    """Ragged `values[order]`: the runs that `ptr` bounds in another order, and their bounds."""
+    lengths = np.diff(ptr)[order]
+    moved = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    source = np.repeat(ptr[order] - moved[:-1], lengths) + np.arange(moved[-1])
+    return moved, values[source]
+
+
+@dataclass(slots=True)
+class _Ragged:
+    """Runs of names, held as numbers in order of first appearance."""
+
+    codes: dict[str, int] = field(default_factory=dict)
+    values: "array[int]" = field(default_factory=lambda: array("i"))
+    ptr: "array[int]" = field(default_factory=lambda: array("q", [0]))
+
+    def add(self, names: Iterable[str]) -> None:
+        codes = self.codes
+        self.values.extend(codes.setdefault(name, len(codes)) for name in dict.fromkeys(names))
+        self.ptr.append(len(self.values))
+
+    def in_order(self, rank: Ints) -> Ints:
+        return rank[np.array(self.values, dtype=np.int32)]
+
+
+@dataclass(slots=True)
+class _Stream:
+    """What `build` remembers while it reads."""
+
+    members: dict[str, int] = field(default_factory=dict)
+    member: "array[int]" = field(default_factory=lambda: array("i"))
+    at: "array[float]" = field(default_factory=lambda: array("d"))
+    items: _Ragged = field(default_factory=_Ragged)
+    places: _Ragged = field(default_factory=_Ragged)
+
+    def add(self, basket: Basket) -> None:
+        self.member.append(self.members.setdefault(basket.member, len(self.members)))
+        self.at.append(basket.at)
+        self.items.add(basket.items)
+        self.places.add(basket.place)
+
+    def dataset(self) -> Dataset:
+        names = np.array(list(_encoded(self.items.codes)) or [], dtype=np.bytes_)
+        items, item_rank = _sorted(names)
+        places = sorted(self.places.codes)
+        place_rank = _ranks(np.array([self.places.codes[name] for name in places], dtype=np.int64))
+        return _select(
+            Dataset(
+                items=items,
+                places=tuple(places),
+                n_members=len(self.members),
+                basket_member=np.array(self.member, dtype=np.int32),
+                basket_at=_finite(np.array(self.at, dtype=np.float64)),
+                basket_ptr=np.array(self.items.ptr, dtype=np.int64),
+                basket_items=self.items.in_order(item_rank),
+                place_ptr=np.array(self.places.ptr, dtype=np.int64),
+                basket_places=self.places.in_order(place_rank),
+            ),
+            np.lexsort([np.array(self.at), np.array(self.member)]),
+        )
+
+
+def _encoded(names: Iterable[str]) -> Iterator[bytes]:
+    for name in names:
+        if not name or "\0" in name:
+            raise ValueError(f"an item's name must not be empty or contain NUL: {name!r}")
+        yield name.encode()
+
+
+def _sorted(names: Names) -> tuple[Names, Ints]:
+    order = np.argsort(names, kind="stable")
+    return names[order], _ranks(order)
+
+
+def _ranks(order: Offsets) -> Ints:
+    """Inverse of a permutation: where each old position went."""
+    ranks = np.empty(len(order), dtype=np.int32)
+    ranks[order] = np.arange(len(order), dtype=np.int32)
+    return ranks
+
+
+def _finite(times: Floats) -> Floats:
+    if not np.isfinite(times).all():
+        raise ValueError("a basket's time must be a finite number of POSIX seconds")
+    return times

@@ -1,0 +1,228 @@
+"""What to show a member next: consent first, then the model, and good service without either.
+
+Nothing is written here and nothing of a person is kept: the taste is worked out from the history
+that today's consent allows, and forgotten with the answer.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from loyalty.consent.model import PERSONALISATION
+from loyalty.members.model import MemberNotFoundError
+from recommend import model as models
+from recommend.dataset import Basket, build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from loyalty.catalogue.model import Product, Restrictions
+    from loyalty.catalogue.store import CatalogueStore
+    from loyalty.consent.store import ConsentStore
+    from loyalty.journal.store import JournalStore, PastBasket
+    from loyalty.members.store import MemberStore
+    from recommend.artefact import Shelf
+
+Reason = Literal["consent", "no_consent", "no_history", "no_model"]
+
+# Bounds the cost of a request whatever the member's history; older baskets weigh under .9**60.
+HISTORY_BASKETS_MAX = 60
+COLD_BASKETS_MAX = 5000
+COLD_SECONDS_MAX = 30.0
+BECAUSE: dict[models.Part, str] = {
+    "personal": "Because you bought it before",
+    "shared": "Popular here right now",
+    "collaborative": "Goes with what you buy",
+}
+
+
+class Sources(NamedTuple):
+    """All that a recommendation may read."""
+
+    journal: JournalStore
+    consents: ConsentStore
+    members: MemberStore
+    catalogue: CatalogueStore
+
+
+@dataclass(frozen=True, slots=True)
+class Recommended:
+    """One product to show, and why in plain words."""
+
+    sku: str
+    product: Product | None
+    score: float
+    part: models.Part
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What to show, whether it is personal, and why it is or is not."""
+
+    personalised: bool
+    reason: Reason
+    model_version: str | None
+    items: tuple[Recommended, ...]
+
+
+class Popularity:
+    """Popular picks while there is no model: from the shop's newest purchases, k-anonymous.
+
+    Worked out at most twice a minute a worker, from a bounded number of purchases of members who
+    agree to personalisation at that moment.
+    """
+
+    def __init__(
+        self, sources: Sources, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._sources = sources
+        self._monotonic = monotonic
+        self._model: models.Model | None = None
+        self._made_at = float("-inf")
+        self._guard = threading.Lock()
+
+    def model(self) -> models.Model:
+        """A model of popular lists alone."""
+        with self._guard:
+            if self._model is None or self._monotonic() - self._made_at > COLD_SECONDS_MAX:
+                self._model = self._make()
+                self._made_at = self._monotonic()
+            return self._model
+
+    def _make(self) -> models.Model:
+        recent = self._sources.journal.recent(limit=COLD_BASKETS_MAX)
+        flags = self._sources.consents.flags_of(sorted({each.member_id for each in recent}))
+        agreed = {member for member, each in flags.items() if each.allows(PERSONALISATION)}
+        sensitive = self._sources.catalogue.restrictions().sensitive
+        baskets = as_baskets((each for each in recent if each.member_id in agreed), sensitive)
+        return models.train(build(baskets), models.Settings(), collaborative=False)
+
+
+def recommend(
+    member_id: str,
+    *,
+    channel: str | None,
+    store: str | None,
+    limit: int,
+    shelf: Shelf,
+    popularity: Popularity,
+    sources: Sources,
+) -> Answer:
+    """What to show a member, personal only if the member agrees to that at this moment.
+
+    Raises:
+        MemberNotFoundError: there is no such member.
+    """
+    seq, flags = sources.consents.head(member_id)
+    if seq == 0 and not sources.members.exists(member_id):
+        raise MemberNotFoundError
+    served = shelf.served()
+    places = places_of(channel, store)
+    restrictions = sources.catalogue.restrictions()
+    if served is None:
+        reason: Reason = "no_model" if flags.allows(PERSONALISATION) else "no_consent"
+        picks = models.popular(popularity.model(), places, limit, restrictions.hidden)
+        return _answer(picks, reason, None, sources.catalogue)
+    history: list[PastBasket] = []
+    if flags.allows(PERSONALISATION):
+        history = sources.journal.history(member_id, limit=HISTORY_BASKETS_MAX)
+    picks, reason = pick(
+        served.model,
+        history,
+        places,
+        limit,
+        allowed=flags.allows(PERSONALISATION),
+        restrictions=restrictions,
+    )
+    return _answer(picks, reason, served.version, sources.catalogue)
+
+
+def pick(
+    model: models.Model,
+    history: Sequence[PastBasket],
+    places: Sequence[str],
+    limit: int,
+    *,
+    allowed: bool,
+    restrictions: Restrictions,
+) -> tuple[list[models.Pick], Reason]:
+    """The picks for one member, and why they are personal or not.
+
+    Args:
+        model: what is served.
+        history: the newest purchases and returns, newest first; empty without consent.
+        places: names of places, the most specific first.
+        limit: how many at most.
+        allowed: whether the member agrees to personalisation.
+        restrictions: what is not shown or not used.
+    """
+    taste = taste_of(history, restrictions.sensitive)
+    if not allowed or not taste:
+        reason: Reason = "no_history" if allowed else "no_consent"
+        return models.popular(model, places, limit, restrictions.hidden), reason
+    excluded = restrictions.hidden
+    if restrictions.one_off:
+        bought = {sku for _, skus in taste for sku in skus}
+        excluded = excluded | (restrictions.one_off & bought)
+    return models.rank(model, taste, places, limit, exclude=excluded), "consent"
+
+
+def places_of(channel: str | None, store: str | None) -> tuple[str, ...]:
+    """The names under which popularity is counted, the most specific first."""
+    named = (("store", store), ("channel", channel))
+    return tuple(f"{kind}:{name}" for kind, name in named if name)
+
+
+def taste_of(
+    history: Sequence[PastBasket], sensitive: frozenset[str]
+) -> list[tuple[float, tuple[str, ...]]]:
+    """The baskets that a member kept, oldest first, as the model takes a history."""
+    return [(past.occurred_at.timestamp(), skus) for past, skus in kept(history, sensitive)]
+
+
+def kept(
+    history: Sequence[PastBasket], sensitive: frozenset[str]
+) -> list[tuple[PastBasket, tuple[str, ...]]]:
+    """Each purchase with the skus that were kept of it, oldest first; empty ones are left out.
+
+    Args:
+        history: purchases and returns, newest first; a return takes off the purchases before it.
+        sensitive: skus that are not used as input.
+    """
+    back: dict[str, int] = {}
+    baskets: list[tuple[PastBasket, tuple[str, ...]]] = []
+    for past in history:
+        skus = []
+        for sku, quantity in past.quantities.items():
+            returned = min(max(quantity, 0), back.get(sku, 0))
+            back[sku] = back.get(sku, 0) - returned - min(quantity, 0)
+            if quantity > returned and sku not in sensitive:
+                skus.append(sku)
+        if skus:
+            baskets.append((past, tuple(skus)))
+    baskets.reverse()
+    return baskets
+
+
+def as_baskets(past: Iterable[PastBasket], sensitive: frozenset[str]) -> Iterable[Basket]:
+    """Purchases as the dataset takes them, without sensitive products."""
+    for each in past:
+        skus = tuple(
+            sku for sku, units in each.quantities.items() if units > 0 and sku not in sensitive
+        )
+        if skus:
+            place = places_of(each.channel, each.store)
+            yield Basket(each.member_id, each.occurred_at.timestamp(), place, skus)
+
+
+def _answer(
+    picks: Sequence[models.Pick], reason: Reason, version: str | None, catalogue: CatalogueStore
+) -> Answer:
+    products = catalogue.products([each.sku for each in picks])
+    items = tuple(
+        Recommended(each.sku, products.get(each.sku), each.score, each.part) for each in picks
+    )
+    return Answer(reason == "consent", reason, version, items)

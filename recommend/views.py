@@ -1,0 +1,126 @@
+"""Recommendations over HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from flask import Response, current_app
+
+from loyalty.kit.http import NDJSON_TYPE, Blueprint, provided
+from loyalty.members.model import MemberNotFoundError
+from recommend import picks, service
+from recommend.artefact import Shelf
+from recommend.schemas import AudienceSchema, RecommendationsSchema, WhereSchema
+from recommend.service import BECAUSE, Popularity, Sources
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from recommend.service import Recommended
+
+blp = Blueprint("personalisation", __name__, description="What to show a person next.")
+
+_ITEM = {
+    "sku": "milk-1l",
+    "name": "Whole milk 1 l",
+    "category": "Dairy/Milk",
+    "brand": "Meadow",
+    "price": {"amount": 119, "currency": "EUR"},
+    "image_url": None,
+    "score": 2.71,
+    "because": "Because you bought it before",
+}
+_PICKS_EXAMPLE = (
+    '{"member_id":"m_…","address":"ada@example.com","personalised":true,"reason":"consent",'
+    '"items":[{"sku":"milk-1l","score":2.71}]}\n'
+)
+
+
+def _item(item: Recommended) -> dict[str, Any]:
+    product = item.product
+    return {
+        "sku": item.sku,
+        "name": product.name if product else None,
+        "category": product.category if product else None,
+        "brand": product.brand if product else None,
+        "price": asdict(product.price) if product and product.price else None,
+        "image_url": product.image_url if product else None,
+        "score": round(item.score, 4),
+        "because": BECAUSE[item.part],
+    }
+
+
+@blp.route("/members/<member_id>/recommendations")
+@blp.requires("recommendations:read", member_token=True)
+@blp.arguments(WhereSchema, location="query")
+@blp.response(
+    200,
+    RecommendationsSchema,
+    example={
+        "member_id": "m_5f0c9a4e1b7d4c3a9e2f8b6d0a1c3e5f",
+        "personalised": True,
+        "reason": "consent",
+        "model_version": "20260301T020000Z",
+        "items": [_ITEM],
+    },
+)
+@blp.raises(MemberNotFoundError)
+def recommendations(query: dict[str, Any], member_id: str) -> Any:
+    """Recommend products to a member.
+
+    Personal only while the member agrees to `personalisation`; otherwise what is popular in that
+    store and channel, shown only with at least ten different people behind each product. The answer
+    says which and why. Nothing is written.
+    """
+    answer = service.recommend(
+        member_id,
+        channel=query.get("channel"),
+        store=query.get("store"),
+        limit=query["limit"],
+        shelf=provided(Shelf),
+        popularity=provided(Popularity),
+        sources=provided(Sources),
+    )
+    return {
+        "member_id": member_id,
+        "personalised": answer.personalised,
+        "reason": answer.reason,
+        "model_version": answer.model_version,
+        "items": [_item(each) for each in answer.items],
+    }
+
+
+@blp.route("/picks")
+@blp.requires("picks:read", bulk=True)
+@blp.arguments(AudienceSchema, location="query")
+@blp.response(200, {"type": "string"}, content_type=NDJSON_TYPE, example=_PICKS_EXAMPLE)
+@blp.raises()
+def list_picks(query: dict[str, Any]) -> Any:
+    """Stream picks for everyone who agreed to marketing on a channel.
+
+    NDJSON, a member a line, with the address of the channel where there is one. Consent is read
+    live while the stream runs. Members who do not agree to personalisation get popular picks.
+    """
+    rows = picks.stream(
+        channel=query["channel"],
+        limit=query["limit"],
+        shelf=provided(Shelf),
+        popularity=provided(Popularity),
+        sources=provided(Sources),
+        batch_seconds=current_app.settings.database_timeout_seconds * 5,  # type: ignore[attr-defined]
+    )
+    return Response(_lines(rows), content_type=NDJSON_TYPE)
+
+
+def _lines(rows: Iterator[picks.MemberPicks]) -> Iterator[bytes]:
+    for row in rows:
+        body = {
+            "member_id": row.member_id,
+            "address": row.address,
+            "personalised": row.personalised,
+            "reason": row.reason,
+            "items": [{"sku": each.sku, "score": round(each.score, 4)} for each in row.items],
+        }
+        yield orjson.dumps(body) + b"\n"
