@@ -137,7 +137,7 @@ def initialise(settings: Settings, parts: Parts) -> None:
     kept = parts.database["meta"].find_one_and_update(
         {"_id": "secret"}, {"$setOnInsert": {"check": check}}, upsert=True, return_document=True
     )
-    if not hmac.compare_digest(kept["check"], check):
+    if kept is None or not hmac.compare_digest(kept["check"], check):
         raise SecretError(
             "The database was written under another secret: identifiers could not be found. "
             "Set CARNET_SECRET (or the data directory's file `secret`) to the one it was made with."
@@ -158,6 +158,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     sources = parts.sources
     stores = parts.stores
     app.extensions["carnet"] = {
+        Settings: settings,
         Database: parts.database,
         TokenMint: parts.tokens,
         MemberStore: parts.members,
@@ -200,7 +201,8 @@ class _Converter(OpenAPIConverter):
     """Adds to a schema what marshmallow cannot say, such as `oneOf` of two fields."""
 
     def schema2jsonschema(self, schema: Schema) -> dict[str, Any]:
-        result: dict[str, Any] = super().schema2jsonschema(schema)
+        """The JSON schema of a marshmallow schema."""
+        result: dict[str, Any] = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]
         result.update(getattr(schema, "extra_json_schema", {}))
         return result
 
@@ -208,7 +210,8 @@ class _Converter(OpenAPIConverter):
         """The shapes of a `OneOf` field."""
         if not isinstance(field, OneOf):
             return {}
-        shapes = [self.resolve_nested_schema(shape) for shape in field.shapes.values()]
+        resolve: Any = self.resolve_nested_schema
+        shapes = [resolve(shape) for shape in field.shapes.values()]
         return {"oneOf": shapes, "type": "object"}
 
 
@@ -216,8 +219,10 @@ class _Plugin(MarshmallowPlugin):
     Converter = _Converter
 
     def init_spec(self, spec: Any) -> None:
+        """Add our field to those that can be documented."""
         super().init_spec(spec)
-        self.converter.add_attribute_function(_Converter.one_of)
+        if self.converter:
+            self.converter.add_attribute_function(_Converter.one_of)  # type: ignore[no-untyped-call]
 
 
 def _document(app: Flask) -> None:

@@ -6,9 +6,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from flask import Response, current_app
+from flask import Response
 
-from loyalty.kit.http import NDJSON_TYPE, Blueprint, provided
+from loyalty.kit.http import NDJSON_TYPE, Answer, Blueprint, provided
+from loyalty.kit.settings import Settings
 from loyalty.members.model import MemberNotFoundError
 from recommend import picks, service
 from recommend.artefact import Shelf
@@ -67,7 +68,7 @@ def _item(item: Recommended) -> dict[str, Any]:
     },
 )
 @blp.raises(MemberNotFoundError)
-def recommendations(query: dict[str, Any], member_id: str) -> Any:
+def recommendations(query: dict[str, Any], member_id: str) -> Answer:
     """Recommend products to a member.
 
     Personal only while the member agrees to `personalisation`; otherwise what is popular in that
@@ -97,20 +98,21 @@ def recommendations(query: dict[str, Any], member_id: str) -> Any:
 @blp.arguments(AudienceSchema, location="query")
 @blp.response(200, {"type": "string"}, content_type=NDJSON_TYPE, example=_PICKS_EXAMPLE)
 @blp.raises()
-def list_picks(query: dict[str, Any]) -> Any:
+def list_picks(query: dict[str, Any]) -> Answer:
     """Stream picks for everyone who agreed to marketing on a channel.
 
     NDJSON, a member a line, with the address of the channel where there is one. Consent is read
     live while the stream runs. Members who do not agree to personalisation get popular picks.
     """
-    rows = picks.stream(
+    audience = picks.Audience(
         channel=query["channel"],
         limit=query["limit"],
         shelf=provided(Shelf),
         popularity=provided(Popularity),
         sources=provided(Sources),
-        batch_seconds=current_app.settings.database_timeout_seconds * 5,  # type: ignore[attr-defined]
     )
+    seconds = provided(Settings).database_timeout_seconds
+    rows = picks.stream(audience, batch_seconds=seconds * 5)
     return Response(_lines(rows), content_type=NDJSON_TYPE)
 
 

@@ -10,7 +10,6 @@ from marshmallow import ValidationError as Mistake
 
 from loyalty.kit.fields import Amount, Flag, Output, Text
 
-
 # Part of the key under which a receipt exists once, so without the separator of such keys.
 STORE_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._:-]*$"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 from loyalty.catalogue import service
 from loyalty.catalogue.model import ProductNotFoundError
@@ -11,7 +10,7 @@ from loyalty.catalogue.schemas import ProductSchema, UpsertedSchema
 from loyalty.catalogue.service import InvalidLinesError
 from loyalty.catalogue.store import CatalogueStore
 from loyalty.kit.errors import TooLargeError, UnsupportedMediaError
-from loyalty.kit.http import Blueprint, ndjson_lines, provided
+from loyalty.kit.http import Answer, Blueprint, ndjson_lines, provided
 
 blp = Blueprint("catalogue", __name__, description="Products and stores.")
 
@@ -36,7 +35,7 @@ _STORE_LINE = '{"id":"S1","name":"Main street","time_zone":"Europe/Berlin"}\n'
 @blp.ndjson_body(example=_PRODUCT_LINE)
 @blp.response(200, UpsertedSchema, example={"written": 1})
 @blp.raises(InvalidLinesError, TooLargeError, UnsupportedMediaError)
-def put_products() -> Any:
+def put_products() -> Answer:
     """Insert or replace products in bulk.
 
     NDJSON, a product a line. All lines are checked first: if one is wrong, none is written. Sending
@@ -51,7 +50,7 @@ def put_products() -> Any:
 @blp.ndjson_body(example=_STORE_LINE)
 @blp.response(200, UpsertedSchema, example={"written": 1})
 @blp.raises(InvalidLinesError, TooLargeError, UnsupportedMediaError)
-def put_stores() -> Any:
+def put_stores() -> Answer:
     """Insert or replace stores in bulk.
 
     NDJSON, a store a line, checked as a whole before anything is written.
@@ -64,6 +63,6 @@ def put_stores() -> Any:
 @blp.requires("catalogue:read")
 @blp.response(200, ProductSchema, example=_PRODUCT)
 @blp.raises(ProductNotFoundError)
-def show_product(sku: str) -> Any:
+def show_product(sku: str) -> Answer:
     """Read a product."""
     return asdict(provided(CatalogueStore).product(sku))

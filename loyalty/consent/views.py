@@ -24,7 +24,7 @@ from loyalty.consent.store import ConsentStore
 from loyalty.kit import cursor
 from loyalty.kit.clock import now
 from loyalty.kit.cursor import UnknownCursorError
-from loyalty.kit.http import Blueprint, provided
+from loyalty.kit.http import Answer, Blueprint, provided
 from loyalty.members.model import MemberNotFoundError
 from loyalty.members.store import MemberStore
 
@@ -81,7 +81,7 @@ def _receipt(record: Record) -> dict[str, Any]:
 @blp.requires("consents:read", member_token=True)
 @blp.response(200, ConsentsSchema, example={"member_id": "m_…", "consents": [_FLAG_EXAMPLE]})
 @blp.raises(MemberNotFoundError)
-def show(member_id: str) -> Any:
+def show(member_id: str) -> Answer:
     """Read what a member agrees to now."""
     seq, flags = provided(ConsentStore).head(member_id)
     if seq == 0 and not provided(MemberStore).exists(member_id):
@@ -104,7 +104,7 @@ def show(member_id: str) -> Any:
 )
 @blp.response(200, RecordSchema, example=_RECORD_EXAMPLE)
 @blp.raises(MemberNotFoundError)
-def write(body: dict[str, Any], member_id: str) -> Any:
+def write(body: dict[str, Any], member_id: str) -> Answer:
     """Record what a member decided.
 
     Granting and withdrawing are the same call. It holds on the very next request on every worker.
@@ -128,7 +128,7 @@ def write(body: dict[str, Any], member_id: str) -> Any:
 @blp.arguments(PageSchema, location="query")
 @blp.response(200, RecordsSchema, example={"records": [_RECORD_EXAMPLE], "next_cursor": None})
 @blp.raises(MemberNotFoundError, UnknownCursorError)
-def records(query: dict[str, Any], member_id: str) -> Any:
+def records(query: dict[str, Any], member_id: str) -> Answer:
     """List a member's consent records, newest first."""
     limit = query["limit"]
     found = provided(ConsentStore).page(

@@ -168,9 +168,7 @@ def _allot(
     ]
 
 
-def _take(
-    sku: str, quantity: int, lines: Sequence[Line], left: list[int], taken: list[int]
-) -> int:
+def _take(sku: str, quantity: int, lines: Sequence[Line], left: list[int], taken: list[int]) -> int:
     """Take units of a sku from the lines that have some left; how many are missing."""
     for position, line in enumerate(lines):
         if line.sku == sku and quantity:

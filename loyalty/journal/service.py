@@ -118,7 +118,9 @@ def record_purchase(
         shipping_amount=body.get("shipping_amount", 0),
         payment=Payment(**payment) if payment else _NO_PAYMENT,
     )
-    return append(_draft(body, member_id, activity, program, caller, at), stores)
+    return append(
+        _draft(body, activity, member_id=member_id, program=program, caller=caller, at=at), stores
+    )
 
 
 _NO_PAYMENT = Payment()
@@ -145,7 +147,7 @@ def record_engagement(
         store=store,
         engagement=body["type"],
     )
-    draft = _draft(body, member_id, activity, program, caller, at)
+    draft = _draft(body, activity, member_id=member_id, program=program, caller=caller, at=at)
     try:
         _require_consent(draft, stores)
     except ConsentRequiredError:
@@ -275,9 +277,7 @@ def _seen(draft: Draft, stores: Stores) -> Recorded:
     return replay(seen, draft)
 
 
-def resolve(
-    body: Mapping[str, Any], program: Program, *, at: datetime, stores: Stores
-) -> str:
+def resolve(body: Mapping[str, Any], program: Program, *, at: datetime, stores: Stores) -> str:
     """The member that a body names by id or by identifier.
 
     Raises:
@@ -311,8 +311,9 @@ def complete_lines(lines: Sequence[Line], catalogue: CatalogueStore) -> tuple[Li
 
 def _draft(
     body: Mapping[str, Any],
-    member_id: str,
     activity: Activity,
+    *,
+    member_id: str,
     program: Program,
     caller: Caller,
     at: datetime,

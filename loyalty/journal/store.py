@@ -16,7 +16,6 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 from loyalty.journal.codec import entry_from_document, entry_to_document, state_from_document
 from loyalty.journal.model import Entry, Head, KeySeenError, StaleHeadError
 from loyalty.kit.mongo import duplicate_index
-from loyalty.program.model import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -37,7 +37,7 @@ from loyalty.journal.service import Stores
 from loyalty.kit import cursor
 from loyalty.kit.clock import now
 from loyalty.kit.cursor import UnknownCursorError
-from loyalty.kit.http import Blueprint, provided, replayed
+from loyalty.kit.http import Answer, Blueprint, provided, replayed
 from loyalty.members.model import (
     IdentifierTakenError,
     InvalidIdentifierError,
@@ -98,7 +98,7 @@ _RESOLVING = (MemberNotFoundError, InvalidIdentifierError, IdentifierTakenError)
 _RECORDING = (KeyReusedError, MemberBusyError, BoundKeyError, NoProgramError, InFutureError)
 
 
-def _recorded(recorded: Recorded) -> Any:
+def _recorded(recorded: Recorded) -> Answer:
     entry = recorded.entry
     body = {
         "entry_id": entry.id,
@@ -149,9 +149,10 @@ def _entry(entry: Entry) -> dict[str, Any]:
 @blp.requires("activities:write")
 @blp.arguments(PurchaseSchema, example=_PURCHASE)
 @blp.response(201, RecordedSchema, example=_RECORDED)
-@blp.raises(*_RESOLVING, *_RECORDING, UnknownChannelError, WrongCurrencyError,
-            PaymentExceedsTotalError)
-def post_purchase(body: dict[str, Any]) -> Any:
+@blp.raises(
+    *_RESOLVING, *_RECORDING, UnknownChannelError, WrongCurrencyError, PaymentExceedsTotalError
+)
+def post_purchase(body: dict[str, Any]) -> Answer:
     """Award a purchase.
 
     Exactly once for its `external_id` at that channel and store, whoever sends it and however
@@ -177,7 +178,7 @@ def post_purchase(body: dict[str, Any]) -> Any:
 )
 @blp.response(201, RecordedSchema, example={**_RECORDED, "points": -11, "balance": 10})
 @blp.raises(*_RECORDING, PurchaseNotFoundError, ReturnExceedsPurchaseError)
-def post_return(body: dict[str, Any]) -> Any:
+def post_return(body: dict[str, Any]) -> Answer:
     """Take back a purchase, whole or in part.
 
     The points of the returned lines go at the rate the purchase itself earned, bonuses included,
@@ -201,7 +202,7 @@ def post_return(body: dict[str, Any]) -> Any:
 )
 @blp.response(201, RecordedSchema, example=_RECORDED)
 @blp.raises(*_RESOLVING, *_RECORDING, UnknownChannelError, ConsentRequiredError)
-def post_engagement(body: dict[str, Any]) -> Any:
+def post_engagement(body: dict[str, Any]) -> Answer:
     """Award an engagement: a review, a visit, a follow.
 
     What happens on social networks (follow, share, anything on a social channel) is recorded only
@@ -227,7 +228,7 @@ def post_engagement(body: dict[str, Any]) -> Any:
 @blp.raises(
     MemberNotFoundError, KeyReusedError, MemberBusyError, NoProgramError, InsufficientPointsError
 )
-def post_adjustment(body: dict[str, Any], member_id: str) -> Any:
+def post_adjustment(body: dict[str, Any], member_id: str) -> Answer:
     """Correct a balance by hand, with a reason and who answers for it."""
     return _recorded(
         service.adjust(member_id, body, caller=g.caller, at=now(), stores=provided(Stores))
@@ -247,7 +248,7 @@ def post_adjustment(body: dict[str, Any], member_id: str) -> Any:
     },
 )
 @blp.raises(MemberNotFoundError)
-def show_points(member_id: str) -> Any:
+def show_points(member_id: str) -> Answer:
     """Read a member's points.
 
     One indexed read, however long the journal. Expired points are gone the moment they expire.
@@ -261,7 +262,10 @@ def show_points(member_id: str) -> Any:
         "member_id": member_id,
         "balance": balance_of(lots),
         "lots": [
-            {"points": lot.points, "expires_at": None if lot.expires_at >= NEVER else lot.expires_at}
+            {
+                "points": lot.points,
+                "expires_at": None if lot.expires_at >= NEVER else lot.expires_at,
+            }
             for lot in lots
         ],
         "as_of": moment,
@@ -273,16 +277,14 @@ def show_points(member_id: str) -> Any:
 @blp.arguments(PageSchema, location="query")
 @blp.response(200, JournalSchema, example={"entries": [_ENTRY], "next_cursor": None})
 @blp.raises(MemberNotFoundError, UnknownCursorError, ConsentRequiredError)
-def list_journal(query: dict[str, Any], member_id: str) -> Any:
+def list_journal(query: dict[str, Any], member_id: str) -> Answer:
     """List a member's journal, newest first, each posting explained.
 
     With `staff:read` alone only where the member agreed to `staff_view`.
     """
     stores, limit = provided(Stores), query["limit"]
     _staff_gate(member_id, stores)
-    found = stores.journal.page(
-        member_id, before_seq=cursor.read(query.get("cursor")), limit=limit
-    )
+    found = stores.journal.page(member_id, before_seq=cursor.read(query.get("cursor")), limit=limit)
     if not found and not stores.members.exists(member_id):
         raise MemberNotFoundError
     more = cursor.write(found[-1].seq) if len(found) == limit and found[-1].seq > 1 else None
@@ -293,7 +295,7 @@ def list_journal(query: dict[str, Any], member_id: str) -> Any:
 @blp.requires("journal:read", "staff:read", member_token=True)
 @blp.response(200, EntrySchema, example=_ENTRY)
 @blp.raises(EntryNotFoundError, ConsentRequiredError)
-def show_entry(entry_id: str) -> Any:
+def show_entry(entry_id: str) -> Answer:
     """Read one entry: why these points?
 
     Years later too: each posting holds the numbers that led to it, and the version that ruled.

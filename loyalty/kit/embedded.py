@@ -159,7 +159,10 @@ class EmbeddedMongo:
 
     def _await_primary(self) -> None:
         deadline = time.monotonic() + START_SECONDS_MAX
-        with MongoClient(self.uri, serverSelectionTimeoutMS=200, timeoutMS=2000) as client:
+        client: MongoClient[Any] = MongoClient(
+            self.uri, serverSelectionTimeoutMS=200, timeoutMS=2000
+        )
+        with client:
             while time.monotonic() < deadline:
                 if self.pid is None:
                     raise EmbeddedDatabaseError(f"mongod stopped at once: {self._last_words()}")

@@ -125,7 +125,7 @@ class Amount(Whole):
         super().__init__(minimum, AMOUNT_MAX, **kwargs)
 
 
-class Items(fields.List):
+class Items(fields.List[Any]):
     """A list between two lengths."""
 
     def __init__(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from copy import deepcopy
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 import orjson
 from flask import Response, current_app, g, request
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 View = TypeVar("View", bound="Callable[..., Any]")
+
+Answer: TypeAlias = "dict[str, Any] | Response | tuple[dict[str, Any], int, dict[str, str]]"
+"""What a view gives: a body, or a body with a status and headers, or a finished response."""
 
 PROBLEM_TYPE = "application/problem+json"
 NDJSON_TYPE = "application/x-ndjson"
@@ -70,9 +73,6 @@ class FieldErrorSchema(Schema):
 
 class ProblemSchema(Schema):
     """RFC 9457 problem details."""
-
-    class Meta:
-        title = "Problem"
 
     type = fields.String(required=True, metadata={"examples": ["urn:carnet:problem:invalid"]})
     title = fields.String(required=True)
@@ -339,6 +339,6 @@ def idempotency_key() -> str | None:
     return f"{g.caller.id}:{given}"
 
 
-def replayed(body: Any, status: int, *, is_replay: bool) -> tuple[Any, int, dict[str, str]]:
+def replayed(body: dict[str, Any], status: int, *, is_replay: bool) -> Answer:
     """An answer that says whether the effect was already there."""
     return body, status, {"Idempotent-Replay": "true"} if is_replay else {}

@@ -6,10 +6,12 @@ The stores know collections; this module knows connections and nothing of what i
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
+import pymongo
 from bson.codec_options import CodecOptions
 from pymongo import MongoClient, WriteConcern
+from pymongo.database import Database
 from pymongo.errors import (
     ConnectionFailure,
     DuplicateKeyError,
@@ -24,8 +26,16 @@ from pymongo.errors import (
 )
 from pymongo.read_concern import ReadConcern
 
-if TYPE_CHECKING:
-    from pymongo.database import Database
+__all__ = [
+    "DURABLE",
+    "Database",
+    "Document",
+    "connect",
+    "duplicate_index",
+    "is_away",
+    "is_ready",
+    "open_database",
+]
 
 Document: TypeAlias = dict[str, Any]
 
@@ -93,11 +103,11 @@ def duplicate_index(error: DuplicateKeyError) -> str:
     return found.group(1) if found else ""
 
 
-def is_ready(database: Database[Document]) -> bool:
-    """Whether the server answers and takes writes."""
+def is_ready(database: Database[Document], *, timeout_seconds: float) -> bool:
+    """Whether the server answers in time and takes writes."""
     try:
-        return bool(database.client.admin.command("hello").get("isWritablePrimary"))
+        with pymongo.timeout(timeout_seconds):
+            hello = database.client.admin.command("hello")
     except PyMongoError:
         return False
-
-
+    return bool(hello.get("isWritablePrimary"))

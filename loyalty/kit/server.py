@@ -28,7 +28,7 @@ limit_request_line = 4094
 limit_request_fields = 64
 
 
-def child_exit(server: Any, worker: Any) -> None:
+def child_exit(_server: object, worker: Any) -> None:  # noqa: ANN401  # gunicorn is untyped
     """Take a dead worker's gauges out of the metrics."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        multiprocess.mark_process_dead(worker.pid)
+        multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

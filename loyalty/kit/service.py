@@ -17,8 +17,6 @@ from loyalty.kit.mongo import is_away
 from loyalty.kit.observe import log
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from loyalty.kit.settings import Settings
 
 
@@ -48,7 +46,7 @@ class Service(Flask):
             return super().full_dispatch_request()
 
 
-def _http_exception(error: HTTPException) -> Any:
+def _http_exception(error: HTTPException) -> Response | HTTPException:
     """The framework's own refusals: 404, 405, 413 and the like."""
     if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
         return error

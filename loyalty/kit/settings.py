@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from environs import Env, EnvError
 from marshmallow import validate
@@ -50,14 +51,14 @@ class Settings:
             raise SettingsError(str(error)) from error
 
 
-def _platform(env: Env) -> dict[str, object]:
+def _platform(env: Env) -> dict[str, Any]:
     return {
         "host": env.str("HOST", "127.0.0.1"),
         "port": env.int("PORT", 8000, validate=validate.Range(1, 65535)),
     }
 
 
-def _own(env: Env) -> dict[str, object]:
+def _own(env: Env) -> dict[str, Any]:
     with env.prefixed("CARNET_"):
         return {
             "mongodb_uri": env.str("MONGODB_URI", ""),

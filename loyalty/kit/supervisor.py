@@ -29,7 +29,7 @@ STOP_SECONDS_MAX = 15.0
 REVIVALS_A_MINUTE_MAX = 10
 
 
-class StopAsked(BaseException):  # noqa: N818  # a wish, not an error
+class StopAsked(BaseException):  # a wish, not an error
     """SIGTERM or Ctrl-C reached this process."""
 
 

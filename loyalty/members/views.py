@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from loyalty.access.tokens import TokenMint
 from loyalty.kit.clock import now
-from loyalty.kit.http import Blueprint, idempotency_key, provided, replayed
+from loyalty.kit.http import Answer, Blueprint, idempotency_key, provided, replayed
 from loyalty.members import service
 from loyalty.members.model import (
     IdentifierNotFoundError,
@@ -69,7 +69,7 @@ def _body(member: Member) -> dict[str, Any]:
 @blp.arguments(EnrolSchema, example={"identifiers": [{"type": "card", "value": "9300 1234 5678"}]})
 @blp.response(201, MemberSchema, example=MEMBER_EXAMPLE)
 @blp.raises(IdentifierTakenError, InvalidIdentifierError, KeyReusedError)
-def enrol(body: dict[str, Any]) -> Any:
+def enrol(body: dict[str, Any]) -> Answer:
     """Enrol a member.
 
     With any number of identifiers, each of which then leads to this member on every channel. A
@@ -86,12 +86,10 @@ def enrol(body: dict[str, Any]) -> Any:
 
 @blp.route("/members/lookup", methods=["POST"])
 @blp.requires("members:read")
-@blp.arguments(
-    LookupSchema, example={"identifier": {"type": "email", "value": "Ada@Example.com"}}
-)
+@blp.arguments(LookupSchema, example={"identifier": {"type": "email", "value": "Ada@Example.com"}})
 @blp.response(200, MemberSchema, example=MEMBER_EXAMPLE)
 @blp.raises(MemberNotFoundError, InvalidIdentifierError)
-def lookup(body: dict[str, Any]) -> Any:
+def lookup(body: dict[str, Any]) -> Answer:
     """Look a member up by any identifier."""
     return _body(service.find(body["identifier"], members=provided(MemberStore)))
 
@@ -100,7 +98,7 @@ def lookup(body: dict[str, Any]) -> Any:
 @blp.requires("members:read", member_token=True)
 @blp.response(200, MemberSchema, example=MEMBER_EXAMPLE)
 @blp.raises(MemberNotFoundError)
-def show(member_id: str) -> Any:
+def show(member_id: str) -> Answer:
     """Read a member."""
     return _body(provided(MemberStore).get(member_id))
 
@@ -112,7 +110,7 @@ def show(member_id: str) -> Any:
 @blp.raises(
     MemberNotFoundError, IdentifierTakenError, InvalidIdentifierError, TooManyIdentifiersError
 )
-def link(body: dict[str, Any], member_id: str) -> Any:
+def link(body: dict[str, Any], member_id: str) -> Answer:
     """Link an identifier to a member.
 
     An identifier belongs to one member at most. Linking it again to the same member changes
@@ -140,7 +138,7 @@ def unlink(member_id: str, identifier_id: str) -> None:
     201, TokenSchema, example={"token": "eyJhbGciOi…", "expires_at": "2026-03-01T09:45:00Z"}
 )
 @blp.raises(MemberNotFoundError)
-def mint_token(body: dict[str, Any], member_id: str) -> Any:
+def mint_token(body: dict[str, Any], member_id: str) -> Answer:
     """Mint a token for a member's browser.
 
     A shop's server calls this and hands the token to the browser, which can then read and write

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pymongo
 from flask import Response
 from marshmallow import fields
-from pymongo.database import Database
 
 from loyalty.kit.errors import UnavailableError
 from loyalty.kit.fields import Output
-from loyalty.kit.http import Blueprint, provided
-from loyalty.kit.mongo import is_ready
+from loyalty.kit.http import Answer, Blueprint, provided
+from loyalty.kit.mongo import Database, is_ready
 from loyalty.kit.observe import exposition
 
 blp = Blueprint("operation", __name__, description="Health and metrics.", url_prefix="")
@@ -37,7 +33,7 @@ class NotReadyError(UnavailableError):
 @blp.public()
 @blp.response(200, HealthSchema, example={"status": "ok"})
 @blp.raises()
-def live() -> Any:
+def live() -> Answer:
     """Tell whether the process answers at all."""
     return {"status": "ok"}
 
@@ -46,11 +42,9 @@ def live() -> Any:
 @blp.public()
 @blp.response(200, HealthSchema, example={"status": "ok"})
 @blp.raises(NotReadyError)
-def ready() -> Any:
+def ready() -> Answer:
     """Tell whether the service can do its work: the database answers and takes writes."""
-    with pymongo.timeout(READY_SECONDS_MAX):
-        is_up = is_ready(provided(Database))
-    if not is_up:
+    if not is_ready(provided(Database), timeout_seconds=READY_SECONDS_MAX):
         raise NotReadyError
     return {"status": "ok"}
 
@@ -59,7 +53,7 @@ def ready() -> Any:
 @blp.requires("metrics:read")
 @blp.response(200, {"type": "string"}, content_type="text/plain")
 @blp.raises()
-def metrics() -> Any:
+def metrics() -> Answer:
     """Read the metrics of all workers, in Prometheus' text form.
 
     Labels are routes and statuses; nothing about a member.

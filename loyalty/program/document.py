@@ -96,7 +96,8 @@ class TimesMaxSchema(Schema):
 
 class _RuleSchema(Schema):
     id = Text(40, pattern=NAME_PATTERN, required=True)
-    only = fields.Nested(MatchSchema)
+    # marshmallow takes declared fields off the class, so its own attribute `only` is not touched.
+    only = fields.Nested(MatchSchema)  # type: ignore[assignment]
     excluding = fields.Nested(MatchSchema)
 
 
@@ -273,5 +274,3 @@ def _rule(document: Mapping[str, Any]) -> Rule:
     if "basis" in values:
         values["basis"] = Basis(**values["basis"])
     return _RULES[document["type"]](**values)
-
-

@@ -13,14 +13,36 @@ _ROUNDED = {"floor": "rounded down", "half_up": "rounded half up", "ceiling": "r
 
 # ISO 4217: the currencies whose minor unit is not a hundredth.
 _DECIMALS = {
-    **dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF".split(), 0),
-    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
+    **dict.fromkeys(
+        [
+            "BIF",
+            "CLP",
+            "DJF",
+            "GNF",
+            "ISK",
+            "JPY",
+            "KMF",
+            "KRW",
+            "PYG",
+            "RWF",
+            "UGX",
+            "VND",
+            "VUV",
+            "XAF",
+            "XOF",
+            "XPF",
+        ],
+        0,
+    ),
+    **dict.fromkeys(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3),
 }
 
 
 def explain(posting: Posting, *, currency: str) -> str:
     """One sentence with the numbers that led to the posting's points."""
-    return _SENTENCES[posting.kind](posting, currency)
+    if posting.kind == "spend":
+        return _spend(posting, currency)
+    return _SENTENCES[posting.kind](posting)
 
 
 def money(amount_minor: int, currency: str) -> str:
@@ -40,7 +62,7 @@ def _spend(posting: Posting, currency: str) -> str:
     )
 
 
-def _multiplier(posting: Posting, currency: str) -> str:
+def _multiplier(posting: Posting) -> str:
     inputs = posting.inputs
     alive = inputs.get("channels_alive")
     why = f" because {alive} channels are in use" if alive else ""
@@ -50,16 +72,16 @@ def _multiplier(posting: Posting, currency: str) -> str:
     )
 
 
-def _fixed(posting: Posting, currency: str) -> str:
+def _fixed(posting: Posting) -> str:
     inputs = posting.inputs
     return f"{inputs['points']} for each of {inputs['count']} ({inputs['per']}): {posting.points}."
 
 
-def _engagement(posting: Posting, currency: str) -> str:
+def _engagement(posting: Posting) -> str:
     return f"{posting.points} for the engagement '{posting.inputs['engagement']}'."
 
 
-def _nth_channel(posting: Posting, currency: str) -> str:
+def _nth_channel(posting: Posting) -> str:
     inputs = posting.inputs
     return (
         f"{posting.points} for channel number {inputs['n']} ({inputs['channel']}) within "
@@ -67,11 +89,11 @@ def _nth_channel(posting: Posting, currency: str) -> str:
     )
 
 
-def _first_on_channel(posting: Posting, currency: str) -> str:
+def _first_on_channel(posting: Posting) -> str:
     return f"{posting.points} for the first activity ever on {posting.inputs['channel']}."
 
 
-def _clawback(posting: Posting, currency: str) -> str:
+def _clawback(posting: Posting) -> str:
     inputs = posting.inputs
     short = " (not more than the balance)" if inputs["due"] != -posting.points else ""
     return (
@@ -80,16 +102,15 @@ def _clawback(posting: Posting, currency: str) -> str:
     )
 
 
-def _adjustment(posting: Posting, currency: str) -> str:
+def _adjustment(posting: Posting) -> str:
     return f"{posting.points:+} by hand; the entry names the reason and the actor."
 
 
-def _expiry(posting: Posting, currency: str) -> str:
+def _expiry(posting: Posting) -> str:
     return f"{-posting.points} expired before this activity."
 
 
-_SENTENCES: Mapping[str, Callable[[Posting, str], str]] = {
-    "spend": _spend,
+_SENTENCES: Mapping[str, Callable[[Posting], str]] = {
     "multiplier": _multiplier,
     "fixed": _fixed,
     "engagement": _engagement,

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from loyalty.program.money import Rounding
 
+UTC_ZONE = ZoneInfo("UTC")
+
 Kind = Literal["purchase", "return", "engagement", "adjustment"]
 Period = Literal["day", "week", "month", "lifetime"]
 PERIODS: tuple[Period, ...] = ("day", "week", "month", "lifetime")
@@ -238,7 +240,7 @@ class Program:
     currency: str
     channels: frozenset[str]
     rules: tuple[Rule, ...]
-    zone: ZoneInfo = ZoneInfo("UTC")
+    zone: ZoneInfo = UTC_ZONE
     returns: ReturnPolicy = ReturnPolicy()
     enrols_unknown: bool = True
     expires_after_months: int | None = None

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from fractions import Fraction
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loyalty.program.lots import NEVER, earn, expire, expiry_after_months, spend
 from loyalty.program.model import (
@@ -41,7 +41,7 @@ from loyalty.program.model import (
 from loyalty.program.money import ROUNDINGS, share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from loyalty.program.lots import Lots
@@ -86,9 +86,7 @@ def _expired(state: State, at: datetime) -> tuple[State, tuple[Posting, ...]]:
     return replace(state, lots=lots), (Posting("expiry", "expiry", -points),)
 
 
-def _move(
-    program: Program, state: State, postings: tuple[Posting, ...], at: datetime
-) -> Lots:
+def _move(program: Program, state: State, postings: tuple[Posting, ...], at: datetime) -> Lots:
     points = points_of(postings)
     if points < 0:
         return spend(state.lots, -points)
@@ -107,31 +105,21 @@ class _SpendPart(NamedTuple):
     basis: int
 
 
+class _Case(NamedTuple):
+    """One activity being judged: what the rules look at, and the spend parts found so far."""
+
+    state: State
+    activity: Activity
+    alive: Mapping[str, datetime]
+    parts: list[_SpendPart]
+
+
 def _awards(program: Program, state: State, activity: Activity) -> Iterator[Posting]:
-    parts: list[_SpendPart] = []
     alive = {**state.channels, activity.channel: activity.occurred_at}
+    case = _Case(state, activity, alive, [])
     for rule in program.rules:
-        if not _is_about(rule, activity):
-            continue
-        match rule:
-            case SpendRule():
-                yield from _spend(rule, activity, parts)
-            case MultiplierRule():
-                yield from _multiplied(rule, activity, parts)
-            case ChannelsMultiplierRule():
-                count = _alive(alive, activity.occurred_at, rule.window_days)
-                if count >= rule.channels_min:
-                    yield from _multiplied(rule, activity, parts, channels_alive=count)
-            case FixedRule():
-                yield from _fixed(rule, activity)
-            case EngagementRule():
-                yield from _engaged(rule, activity)
-            case NthChannelRule():
-                yield from _nth_channel(rule, state, alive, activity)
-            case FirstOnChannelRule():
-                if activity.channel not in state.channels:
-                    inputs = {"channel": activity.channel}
-                    yield Posting(rule.id, "first_on_channel", rule.points, inputs=inputs)
+        if _is_about(rule, activity):
+            yield from _JUDGES[type(rule)](rule, case)
 
 
 def _is_about(rule: Rule, activity: Activity) -> bool:
@@ -173,7 +161,8 @@ def is_within(category: str, ancestor: str) -> bool:
     return category == ancestor or category.startswith(f"{ancestor}/")
 
 
-def _spend(rule: SpendRule, activity: Activity, parts: list[_SpendPart]) -> Iterator[Posting]:
+def _spend(rule: SpendRule, case: _Case) -> Iterator[Posting]:
+    activity = case.activity
     if not activity.lines:
         return
     if sum(_worth(rule, line) for line in activity.lines) < rule.amount_min:
@@ -183,7 +172,7 @@ def _spend(rule: SpendRule, activity: Activity, parts: list[_SpendPart]) -> Iter
     shipping = activity.shipping_amount if rule.basis.shipping_earns else 0
     basis = sum(by_line.values()) + shipping
     points = _spend_points(rule, [*by_line.values(), shipping], basis)
-    parts.append(_SpendPart(points, by_line, basis))
+    case.parts.append(_SpendPart(points, by_line, basis))
     inputs = {
         "basis": basis,
         "points": rule.points,
@@ -238,31 +227,38 @@ def _positions(lines: list[tuple[int, Line]], activity: Activity) -> tuple[int, 
     return tuple(position for position, _ in lines)
 
 
-def _multiplied(
-    rule: MultiplierRule | ChannelsMultiplierRule,
-    activity: Activity,
-    parts: list[_SpendPart],
-    *,
-    channels_alive: int = 0,
+def _multiplied(rule: MultiplierRule, case: _Case) -> Iterator[Posting]:
+    yield from _times(rule, case, {})
+
+
+def _channels_multiplied(rule: ChannelsMultiplierRule, case: _Case) -> Iterator[Posting]:
+    count = _alive(case.alive, case.activity.occurred_at, rule.window_days)
+    if count >= rule.channels_min:
+        yield from _times(rule, case, {"channels_alive": count})
+
+
+def _times(
+    rule: MultiplierRule | ChannelsMultiplierRule, case: _Case, why: Mapping[str, int]
 ) -> Iterator[Posting]:
+    """What multiplying the spend points of the rule's lines adds."""
+    activity = case.activity
     lines = _lines(rule, activity)
     base: Fraction | int = 0
-    for part in parts:
+    for part in case.parts:
         if len(lines) == len(activity.lines):
             base += part.points
         elif part.basis:
             covered = sum(part.basis_by_line.get(position, 0) for position, _ in lines)
             base += Fraction(part.points * covered, part.basis)
     points = ROUNDINGS[rule.rounding](base * (rule.factor - 1))
-    inputs = {"base": str(base), "factor": str(rule.factor), "rounding": rule.rounding}
-    if channels_alive:
-        inputs["channels_alive"] = str(channels_alive)
     if points:
+        factor = f"{float(rule.factor):g}"
+        inputs = {"base": str(base), "factor": factor, "rounding": rule.rounding, **why}
         yield Posting(rule.id, "multiplier", points, _positions(lines, activity), inputs)
 
 
-def _fixed(rule: FixedRule, activity: Activity) -> Iterator[Posting]:
-    lines = _lines(rule, activity)
+def _fixed(rule: FixedRule, case: _Case) -> Iterator[Posting]:
+    lines = _lines(rule, case.activity)
     counts = {
         "unit": sum(line.quantity for _, line in lines),
         "line": len(lines),
@@ -271,13 +267,12 @@ def _fixed(rule: FixedRule, activity: Activity) -> Iterator[Posting]:
     count = counts[rule.per]
     if count:
         inputs = {"points": rule.points, "count": count, "per": rule.per}
-        yield Posting(
-            rule.id, "fixed", count * rule.points, _positions(lines, activity), inputs
-        )
+        positions = _positions(lines, case.activity)
+        yield Posting(rule.id, "fixed", count * rule.points, positions, inputs)
 
 
-def _engaged(rule: EngagementRule, activity: Activity) -> Iterator[Posting]:
-    if activity.engagement == rule.engagement:
+def _engaged(rule: EngagementRule, case: _Case) -> Iterator[Posting]:
+    if case.activity.engagement == rule.engagement:
         inputs = {"engagement": rule.engagement}
         yield Posting(rule.id, "engagement", rule.points, inputs=inputs)
 
@@ -288,14 +283,30 @@ def _alive(channels: Mapping[str, datetime], at: datetime, window_days: int) -> 
     return sum(last_at >= since for last_at in channels.values())
 
 
-def _nth_channel(
-    rule: NthChannelRule, state: State, alive: Mapping[str, datetime], activity: Activity
-) -> Iterator[Posting]:
-    before = _alive(state.channels, activity.occurred_at, rule.window_days)
-    after = _alive(alive, activity.occurred_at, rule.window_days)
+def _nth_channel(rule: NthChannelRule, case: _Case) -> Iterator[Posting]:
+    activity = case.activity
+    before = _alive(case.state.channels, activity.occurred_at, rule.window_days)
+    after = _alive(case.alive, activity.occurred_at, rule.window_days)
     if before < after == rule.n:
         inputs = {"n": rule.n, "window_days": rule.window_days, "channel": activity.channel}
         yield Posting(rule.id, "nth_channel", rule.points, inputs=inputs)
+
+
+def _first_on_channel(rule: FirstOnChannelRule, case: _Case) -> Iterator[Posting]:
+    channel = case.activity.channel
+    if channel not in case.state.channels:
+        yield Posting(rule.id, "first_on_channel", rule.points, inputs={"channel": channel})
+
+
+_JUDGES: Mapping[type[Rule], Callable[[Any, _Case], Iterator[Posting]]] = {
+    SpendRule: _spend,
+    MultiplierRule: _multiplied,
+    ChannelsMultiplierRule: _channels_multiplied,
+    FixedRule: _fixed,
+    EngagementRule: _engaged,
+    NthChannelRule: _nth_channel,
+    FirstOnChannelRule: _first_on_channel,
+}
 
 
 def _limited(

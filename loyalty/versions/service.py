@@ -111,7 +111,9 @@ def publish(
     _check(document)
     for _ in range(PUBLISH_ATTEMPTS_MAX):
         shelf.forget_age()
-        version = _next(shelf.all(), document, starts_at, at, by, request_key, mark)
+        known = shelf.all()
+        begins = _begin(known, starts_at, at)
+        version = Version(len(known) + 1, document, begins, at, by, request_key, mark)
         try:
             shelf.store.add(version)
         except VersionExistsError:
@@ -138,19 +140,16 @@ def _check(document: Mapping[str, Any]) -> None:
         raise InvalidProgramError(detail, errors=mistakes) from error
 
 
-def _next(
-    versions: list[Version],
-    document: Mapping[str, Any],
-    starts_at: datetime | None,
-    at: datetime,
-    by: str,
-    request_key: str | None,
-    mark: str,
-) -> Version:
-    if not versions:
-        return Version(1, document, BEGINNING, at, by, request_key, mark)
-    begins = starts_at or max(at, versions[-1].starts_at)
-    if begins < at or begins < versions[-1].starts_at:
+def _begin(known: list[Version], starts_at: datetime | None, at: datetime) -> datetime:
+    """From when the next version rules.
+
+    Raises:
+        PastStartError: it would change the past.
+    """
+    if not known:
+        return BEGINNING
+    begins = starts_at or max(at, known[-1].starts_at)
+    if begins < at or begins < known[-1].starts_at:
         mistake = FieldError("starts_at", "Must not lie in the past or before its predecessor.")
         raise PastStartError(mistake.message, errors=(mistake,))
-    return Version(versions[-1].number + 1, document, begins, at, by, request_key, mark)
+    return begins

@@ -9,7 +9,7 @@ from marshmallow import Schema, fields
 
 from loyalty.kit.clock import now
 from loyalty.kit.fields import Moment, Output
-from loyalty.kit.http import Blueprint, idempotency_key, provided, replayed
+from loyalty.kit.http import Answer, Blueprint, idempotency_key, provided, replayed
 from loyalty.members.model import KeyReusedError
 from loyalty.program.document import ProgramSchema
 from loyalty.versions import service
@@ -92,7 +92,7 @@ def _body(version: Version) -> dict[str, Any]:
 @blp.requires("program:read")
 @blp.response(200, VersionSchema, example=_VERSION_EXAMPLE)
 @blp.raises(NoProgramError)
-def show() -> Any:
+def show() -> Answer:
     """Read the programme that rules now."""
     shelf, moment = provided(ProgramShelf), now()
     number = shelf.at(moment).version
@@ -103,7 +103,7 @@ def show() -> Any:
 @blp.requires("program:read")
 @blp.response(200, VersionsSchema, example={"versions": [_VERSION_EXAMPLE]})
 @blp.raises()
-def list_versions() -> Any:
+def list_versions() -> Answer:
     """List all versions, newest first."""
     return {"versions": [_body(each) for each in reversed(provided(ProgramShelf).all())][:200]}
 
@@ -113,7 +113,7 @@ def list_versions() -> Any:
 @blp.arguments(PublishSchema, example={"program": PROGRAM_EXAMPLE})
 @blp.response(201, VersionSchema, example=_VERSION_EXAMPLE)
 @blp.raises(InvalidProgramError, PastStartError, KeyReusedError)
-def publish(body: dict[str, Any]) -> Any:
+def publish(body: dict[str, Any]) -> Answer:
     """Publish the next version of the programme.
 
     A version never changes and never reaches into the past; each award names the version that

@@ -1,0 +1,112 @@
+"""One real MongoDB for the run, one database for each test worker, an empty one for each test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from pymongo.database import Database
+
+from app import Parts, assemble, create_app, initialise
+from loyalty.access import model as keys
+from loyalty.kit.clock import now
+from loyalty.kit.embedded import EmbeddedMongo
+from loyalty.kit.settings import Settings
+from tests.builders import Api, program_document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flask import Flask
+
+URI_VARIABLE = "CARNET_TEST_MONGODB_URI"
+_STARTED: list[tuple[EmbeddedMongo, Path]] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the server once, in the process that all test workers descend from."""
+    if hasattr(config, "workerinput") or URI_VARIABLE in os.environ:
+        return
+    directory = Path(tempfile.mkdtemp(prefix="carnet-tests-"))
+    mongod = EmbeddedMongo(directory)
+    mongod.start()
+    _STARTED.append((mongod, directory))
+    os.environ[URI_VARIABLE] = mongod.uri
+
+
+def pytest_unconfigure() -> None:
+    """Stop the server and take its data away."""
+    for mongod, directory in _STARTED:
+        mongod.stop()
+        shutil.rmtree(directory)
+        del os.environ[URI_VARIABLE]
+    _STARTED.clear()
+
+
+@pytest.fixture(scope="session")
+def worker_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings with a database of this test worker's own."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    return Settings(
+        mongodb_uri=os.environ[URI_VARIABLE],
+        database=f"test-{worker}-{os.getpid()}",
+        data_dir=tmp_path_factory.mktemp("data"),
+        secret="tests-only-secret-of-at-least-32-bytes",
+        database_timeout_seconds=5.0,
+    )
+
+
+@pytest.fixture(scope="session")
+def worker_parts(worker_settings: Settings) -> Iterator[Parts]:
+    """The stores of the worker's database, with their indexes."""
+    parts = assemble(worker_settings, worker_settings.mongodb_uri)
+    initialise(worker_settings, parts)
+    yield parts
+    parts.database.client.drop_database(parts.database.name)
+    parts.database.client.close()
+
+
+@pytest.fixture
+def settings(worker_settings: Settings) -> Settings:
+    """The settings, with an empty model directory."""
+    shutil.rmtree(worker_settings.model_dir, ignore_errors=True)
+    return worker_settings
+
+
+@pytest.fixture
+def parts(settings: Settings, worker_parts: Parts) -> Iterator[Parts]:
+    """The stores over the emptied database, with caches of their own."""
+    for name in worker_parts.database.list_collection_names():
+        if name != "meta":
+            worker_parts.database[name].delete_many({})
+    fresh = assemble(settings, settings.mongodb_uri)
+    yield fresh
+    fresh.database.client.close()
+
+
+@pytest.fixture
+def app(settings: Settings, parts: Parts) -> Iterator[Flask]:
+    """The application over the empty database."""
+    app = create_app(settings)
+    app.testing = True
+    yield app
+    app.extensions["carnet"][Database].client.close()
+
+
+@pytest.fixture
+def api(app: Flask, parts: Parts) -> Api:
+    """A client whose key has every scope."""
+    key, text = keys.mint("tests", frozenset(keys.SCOPES), at=now(), channel=None, store=None)
+    parts.keys.add(key)
+    return Api(app.test_client(), text)
+
+
+@pytest.fixture
+def shop(api: Api) -> Api:
+    """A client of a shop whose programme is published."""
+    api.post("/v1/program/versions", {"program": program_document()}, expect=201)
+    return api
