@@ -190,7 +190,8 @@ def _authenticate(app: Flask, gatekeeper: Gatekeeper) -> None:
     def authenticate() -> None:
         view = app.view_functions.get(request.endpoint or "")
         access = access_of(view)
-        if access is None or access.is_public:
+        # A browser asks with OPTIONS, before and without any credential, whether it may call.
+        if access is None or access.is_public or request.method == "OPTIONS":
             return
         member_id = (request.view_args or {}).get("member_id")
         g.caller = gatekeeper.admit(request.headers.get("Authorization", ""), access, member_id)
@@ -246,10 +247,13 @@ def _document(app: Flask) -> None:
     for name, (description,) in schemes.items():
         scheme = {"type": "http", "scheme": "bearer", "description": description}
         api.spec.components.security_scheme(name, scheme)
+    member_id = {"type": "string", "pattern": loyalty.members.model.MEMBER_ID_PATTERN}
+    app.url_map.converters["member"] = loyalty.members.views.MemberIdConverter
+    api.register_converter(loyalty.members.views.MemberIdConverter, lambda _: member_id)
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)
     app.register_blueprint(
-        get_swaggerui_blueprint("/docs", "/openapi.json", config={"app_name": "Carnet API"})
+        get_swaggerui_blueprint("/docs", "/openapi.json", config={"app_name": "Carnet API", "validatorUrl": None})
     )
     app.add_url_rule("/", "home", lambda: redirect("/docs/"))
 

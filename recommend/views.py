@@ -53,7 +53,7 @@ def _item(item: Recommended) -> dict[str, Any]:
     }
 
 
-@blp.route("/members/<member_id>/recommendations")
+@blp.route("/members/<member:member_id>/recommendations")
 @blp.requires("recommendations:read", member_token=True)
 @blp.arguments(WhereSchema, location="query")
 @blp.response(

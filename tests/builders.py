@@ -6,12 +6,25 @@ import itertools
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from loyalty.access import model as keys
+from loyalty.journal.codec import activity_to_document
+from loyalty.journal.model import key_of
+from loyalty.journal.service import Draft
+from loyalty.kit.clock import now
+from loyalty.members.model import Member
+from loyalty.members.service import fingerprint, new_member_id
 from loyalty.program.document import ProgramSchema, check, read
-from loyalty.program.model import Activity, Line, Program
+from loyalty.program.model import Activity, Line, Program, State
+from loyalty.program.step import points_of, step
+from tests.api.contract import conforms
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
+    from pymongo.database import Database
     from werkzeug.test import TestResponse
+
+    from app import Parts
+    from loyalty.kit.mongo import Document
 
 _numbers = itertools.count(1)
 
@@ -47,9 +60,7 @@ def line(amount: int = 1000, *, sku: str = "milk", quantity: int = 1, **more: An
     return Line(sku, quantity, amount, **more)
 
 
-def purchase(
-    *lines: Line, at: datetime = NOON, channel: str = "store", **more: Any
-) -> Activity:
+def purchase(*lines: Line, at: datetime = NOON, channel: str = "store", **more: Any) -> Activity:
     """A purchase of ten units of currency, or of the lines given."""
     return Activity("purchase", at, channel, lines=lines or (line(),), **more)
 
@@ -73,19 +84,29 @@ def purchase_body(member: str, amount: int = 1000, **overrides: Any) -> dict[str
 
 
 class Api:
-    """A caller with a key; each call can say which status it expects."""
+    """A caller with a key; each call can say which status it expects.
+
+    Whatever is answered has to be what the OpenAPI document says.
+    """
 
     def __init__(self, client: FlaskClient, key: str) -> None:
         self.client = client
         self.key = key
 
-    def call(self, method: str, path: str, *, expect: int | None = None, **more: Any) -> TestResponse:
+    def call(
+        self, method: str, path: str, *, expect: int | None = None, **more: Any
+    ) -> TestResponse:
         """Send a request with the key."""
         headers = {"Authorization": f"Bearer {self.key}", **more.pop("headers", {})}
         response = self.client.open(path, method=method, headers=headers, **more)
         if expect is not None:
-            assert response.status_code == expect, response.get_data(as_text=True)  # noqa: S101
+            assert response.status_code == expect, response.get_data(as_text=True)
+        conforms(self.client.application, method, path.partition("?")[0], response)
         return response
+
+    def speaking_with(self, credential: str) -> Api:
+        """The same service, called with another key or a member's token."""
+        return Api(self.client.application.test_client(), credential)
 
     def get(self, path: str, *, expect: int | None = None, **more: Any) -> TestResponse:
         """GET."""
@@ -124,3 +145,57 @@ class Api:
         if channel:
             decision["channel"] = channel
         self.put(f"/v1/members/{member}/consents", {"decisions": [decision]}, expect=200)
+
+
+def after(rules: Program, *activities: Activity) -> State:
+    """The state of a member who did these things, one after the other."""
+    state = State()
+    for activity in activities:
+        state, _ = step(rules, state, activity)
+    return state
+
+
+def awarded(rules: Program, activity: Activity, *earlier: Activity) -> int:
+    """The points of an activity, after earlier ones."""
+    return points_of(step(rules, after(rules, *earlier), activity)[1])
+
+
+def mint_key(
+    parts: Parts, *scopes: str, channel: str | None = None, store: str | None = None
+) -> str:
+    """The text of a new key that is kept already."""
+    key, text = keys.mint("test", frozenset(scopes), at=now(), channel=channel, store=store)
+    parts.keys.add(key)
+    return text
+
+
+def dump(database: Database[Document]) -> dict[str, list[Document]]:
+    """All that a database holds: equal dumps mean that nothing was written."""
+    return {
+        name: list(database[name].find().sort("_id")) for name in database.list_collection_names()
+    }
+
+
+def draft(member_id: str, activity: Activity, rules: Program, *, external_id: str = "") -> Draft:
+    """A fact that is ready to be appended."""
+    external_id = external_id or unique("receipt")
+    document = {**activity_to_document(activity), "external_id": external_id}
+    if activity.kind == "adjustment":
+        document = {"points": activity.points, "external_id": external_id}
+    return Draft(
+        member_id=member_id,
+        key=key_of(activity.kind, activity.channel, activity.store, external_id),
+        fingerprint=fingerprint({"member": member_id, **document}),
+        source="tests",
+        received_at=NOON,
+        activity=activity,
+        document=document,
+        program=rules,
+    )
+
+
+def enrolled(parts: Parts) -> str:
+    """The id of a new member without identifiers."""
+    member = Member(new_member_id(), "active", NOON)
+    parts.members.add(member, [])
+    return member.id

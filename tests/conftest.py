@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from pymongo.database import Database
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flask import Flask
+
+# A busy machine is not a failure; a failing example can be run again from what is printed.
+hypothesis.settings.register_profile("carnet", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("carnet")
 
 URI_VARIABLE = "CARNET_TEST_MONGODB_URI"
 _STARTED: list[tuple[EmbeddedMongo, Path]] = []

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING
-
-from cachetools import TTLCache
 
 from loyalty.access.model import (
     Caller,
@@ -42,8 +39,8 @@ class Gatekeeper:
     ) -> None:
         self._keys = keys
         self._tokens = tokens
-        self._known: TTLCache[str, Key] = TTLCache(KEYS_MAX, KEY_SECONDS_MAX, timer=monotonic)
-        self._guard = threading.Lock()
+        self._monotonic = monotonic
+        self._known: dict[str, tuple[float, Key]] = {}
 
     def admit(self, authorization: str, access: Access, member_id: str | None) -> Caller:
         """The caller, if it may do this.
@@ -83,9 +80,13 @@ class Gatekeeper:
         return Caller(key.id, key.scopes, key.channel, key.store)
 
     def _find(self, key_id: str) -> Key | None:
-        with self._guard:
-            key = self._known.get(key_id)
-        if key is None and (key := self._keys.find(key_id)) is not None:
-            with self._guard:
-                self._known[key_id] = key
+        at = self._monotonic()
+        read_at, known = self._known.get(key_id, (float("-inf"), None))
+        if at - read_at < KEY_SECONDS_MAX:
+            return known
+        key = self._keys.find(key_id)
+        if key is not None:
+            if len(self._known) >= KEYS_MAX:
+                self._known.clear()
+            self._known[key_id] = (at, key)
         return key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 from zoneinfo import available_timezones
 
@@ -40,7 +41,7 @@ class _Degrees(fields.Float):
         super().__init__(validate=validate.Range(-limit, limit), load_default=None)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> float:
-        if type(value) not in (int, float):
+        if type(value) not in (int, float) or math.isnan(value):
             raise Mistake("Must be a number.")
         return float(value)
 

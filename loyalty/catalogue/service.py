@@ -9,7 +9,7 @@ from marshmallow import Schema, ValidationError
 
 from loyalty.catalogue.model import Price, Product, Store
 from loyalty.catalogue.schemas import ProductSchema, StoreSchema, zone_exists
-from loyalty.kit.errors import FieldError, InvalidError
+from loyalty.kit.errors import ConflictError, FieldError, InvalidError
 from loyalty.kit.fields import flatten
 
 if TYPE_CHECKING:
@@ -29,6 +29,13 @@ class InvalidLinesError(InvalidError):
     title = "Some lines are not valid; nothing was written"
 
 
+class UnknownTimeZoneError(ConflictError):
+    """A store's time zone is not one that exists; nothing was written."""
+
+    code = "unknown_time_zone"
+    title = "There is no such time zone; nothing was written"
+
+
 def put_products(lines: Iterable[bytes], *, catalogue: CatalogueStore) -> int:
     """Insert or replace products; how many.
 
@@ -36,7 +43,7 @@ def put_products(lines: Iterable[bytes], *, catalogue: CatalogueStore) -> int:
         InvalidLinesError: with the line and the field of each mistake; nothing was written.
     """
     products = []
-    for each in _checked(lines, _PRODUCT):
+    for each in _checked(lines, _PRODUCT).values():
         price = Price(**each.pop("price")) if each["price"] else each.pop("price")
         products.append(Product(price=price, **each))
     catalogue.put_products(products)
@@ -48,28 +55,30 @@ def put_stores(lines: Iterable[bytes], *, catalogue: CatalogueStore) -> int:
 
     Raises:
         InvalidLinesError: with the line and the field of each mistake; nothing was written.
+        UnknownTimeZoneError: with the line; nothing was written.
     """
     documents = _checked(lines, _STORE)
-    mistakes = [
-        FieldError(f"{number}.time_zone", f"There is no time zone {each['time_zone']}.")
-        for number, each in enumerate(documents, start=1)
-        if not zone_exists(each["time_zone"])
-    ]
-    _refuse(mistakes)
-    catalogue.put_stores([Store(**each) for each in documents])
+    for number, each in documents.items():
+        if not zone_exists(each["time_zone"]):
+            mistake = FieldError(f"{number}.time_zone", "There is no such time zone.")
+            raise UnknownTimeZoneError(f"Line {number}.", errors=(mistake,))
+    catalogue.put_stores([Store(**each) for each in documents.values()])
     return len(documents)
 
 
-def _checked(lines: Iterable[bytes], schema: Schema) -> list[dict[str, Any]]:
-    documents: list[dict[str, Any]] = []
+def _checked(lines: Iterable[bytes], schema: Schema) -> dict[int, dict[str, Any]]:
+    """What the lines say, by line number; blank lines are passed over."""
+    documents: dict[int, dict[str, Any]] = {}
     mistakes: list[FieldError] = []
     for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         try:
-            documents.append(schema.load(orjson.loads(line)))
+            documents[number] = schema.load(orjson.loads(line))
         except orjson.JSONDecodeError:
             mistakes.append(FieldError(str(number), "Is not a line of JSON."))
         except ValidationError as error:
-            mistakes += [FieldError(f"{number}.{at}", why) for at, why in flatten(error.messages)]
+            mistakes += [FieldError(*each) for each in flatten(error.messages, (str(number),))]
         if len(mistakes) >= MISTAKES_MAX:
             break
     _refuse(mistakes)

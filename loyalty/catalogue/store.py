@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import pymongo
-from cachetools import TTLCache
 from pymongo import ASCENDING, IndexModel, ReplaceOne
 
 from loyalty.catalogue.model import Price, Product, ProductNotFoundError, Restrictions, Store
@@ -34,13 +32,10 @@ class CatalogueStore:
         self._products = database["products"]
         self._stores = database["stores"]
         self._timeout_seconds = timeout_seconds
-        self._known: TTLCache[str, Product | None] = TTLCache(
-            PRODUCTS_KNOWN_MAX, PRODUCT_SECONDS_MAX, timer=time.monotonic
-        )
-        self._restrictions: TTLCache[str, Restrictions] = TTLCache(
-            1, PRODUCT_SECONDS_MAX, timer=time.monotonic
-        )
-        self._guard = threading.Lock()
+        self._known: dict[str, Product | None] = {}
+        self._known_since = float("-inf")
+        self._restrictions = Restrictions(frozenset(), frozenset(), frozenset())
+        self._restricted_since = float("-inf")
 
     def create_indexes(self) -> None:
         """Idempotent."""
@@ -54,9 +49,8 @@ class CatalogueStore:
     def put_products(self, products: Iterable[Product]) -> None:
         """Insert or replace products, in chunks with a deadline each."""
         self._put(self._products, [_product_document(each) for each in products])
-        with self._guard:
-            self._known.clear()
-            self._restrictions.clear()
+        self._known_since = float("-inf")
+        self._restricted_since = float("-inf")
 
     def put_stores(self, stores: Iterable[Store]) -> None:
         """Insert or replace stores."""
@@ -78,34 +72,33 @@ class CatalogueStore:
 
     def products(self, skus: Sequence[str]) -> dict[str, Product]:
         """Those of the products that the catalogue has, as they were at most 5 s ago."""
-        with self._guard:
-            seen = {sku: self._known.get(sku, _UNKNOWN) for sku in skus}
-        missing = [sku for sku, product in seen.items() if product is _UNKNOWN]
+        known = self._fresh()
+        missing = [sku for sku in skus if sku not in known]
         if missing:
             found = self._products.find({"_id": {"$in": missing}})
             fresh: dict[str, Product | None] = dict.fromkeys(missing)
             fresh.update({each["_id"]: _product(each) for each in found})
-            seen.update(fresh)
-            with self._guard:
-                self._known.update(fresh)
-        return {sku: product for sku, product in seen.items() if isinstance(product, Product)}
+            known.update(fresh)
+        return {sku: product for sku in skus if (product := known.get(sku))}
+
+    def _fresh(self) -> dict[str, Product | None]:
+        """What is known of products; thrown away whole when it is old or too much.
+
+        Threads may share it: a dictionary's own operations are atomic, and what one thread misses
+        it reads for itself.
+        """
+        age = time.monotonic() - self._known_since
+        if age > PRODUCT_SECONDS_MAX or len(self._known) > PRODUCTS_KNOWN_MAX:
+            self._known, self._known_since = {}, time.monotonic()
+        return self._known
 
     def restrictions(self) -> Restrictions:
         """What may not be shown, or not twice, as it was at most 5 s ago."""
-        with self._guard:
-            kept = self._restrictions.get("all")
-        if kept is None:
-            found = list(self._products.find({"restricted": True}, _RESTRICTED))
-            kept = Restrictions(
-                hidden=frozenset(
-                    each["_id"] for each in found if each["sensitive"] or not each["available"]
-                ),
-                sensitive=frozenset(each["_id"] for each in found if each["sensitive"]),
-                one_off=frozenset(each["_id"] for each in found if not each["rebuyable"]),
-            )
-            with self._guard:
-                self._restrictions["all"] = kept
-        return kept
+        if time.monotonic() - self._restricted_since > PRODUCT_SECONDS_MAX:
+            began = time.monotonic()
+            self._restrictions = _restrictions(self._products.find({"restricted": True}))
+            self._restricted_since = began
+        return self._restrictions
 
     def _put(self, collection: Collection[Document], documents: list[Document]) -> None:
         for begin in range(0, len(documents), CHUNK):
@@ -115,8 +108,15 @@ class CatalogueStore:
                 collection.bulk_write(writes, ordered=False)
 
 
-_UNKNOWN = Product("", "")
-_RESTRICTED = {"sensitive": 1, "available": 1, "rebuyable": 1}
+def _restrictions(documents: Iterable[Document]) -> Restrictions:
+    found = list(documents)
+    return Restrictions(
+        hidden=frozenset(
+            each["_id"] for each in found if each["sensitive"] or not each["available"]
+        ),
+        sensitive=frozenset(each["_id"] for each in found if each["sensitive"]),
+        one_off=frozenset(each["_id"] for each in found if not each["rebuyable"]),
+    )
 
 
 def _product_document(product: Product) -> Document:

@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 from loyalty.catalogue import service
 from loyalty.catalogue.model import ProductNotFoundError
-from loyalty.catalogue.schemas import ProductSchema, UpsertedSchema
-from loyalty.catalogue.service import InvalidLinesError
+from loyalty.catalogue.schemas import ProductSchema, StoreSchema, UpsertedSchema
+from loyalty.catalogue.service import InvalidLinesError, UnknownTimeZoneError
 from loyalty.catalogue.store import CatalogueStore
 from loyalty.kit.errors import TooLargeError, UnsupportedMediaError
 from loyalty.kit.http import Answer, Blueprint, ndjson_lines, provided
@@ -26,13 +26,12 @@ _PRODUCT = {
     "rebuyable": True,
     "available": True,
 }
-_PRODUCT_LINE = '{"sku":"milk-1l","name":"Whole milk 1 l","category":"Dairy/Milk"}\n'
-_STORE_LINE = '{"id":"S1","name":"Main street","time_zone":"Europe/Berlin"}\n'
+_STORE = {"id": "S1", "name": "Main street", "time_zone": "Europe/Berlin"}
 
 
 @blp.route("/products", methods=["PUT"])
 @blp.requires("catalogue:write", bulk=True)
-@blp.ndjson_body(example=_PRODUCT_LINE)
+@blp.ndjson_body(ProductSchema, example=_PRODUCT)
 @blp.response(200, UpsertedSchema, example={"written": 1})
 @blp.raises(InvalidLinesError, TooLargeError, UnsupportedMediaError)
 def put_products() -> Answer:
@@ -47,9 +46,9 @@ def put_products() -> Answer:
 
 @blp.route("/stores", methods=["PUT"])
 @blp.requires("catalogue:write", bulk=True)
-@blp.ndjson_body(example=_STORE_LINE)
+@blp.ndjson_body(StoreSchema, example=_STORE)
 @blp.response(200, UpsertedSchema, example={"written": 1})
-@blp.raises(InvalidLinesError, TooLargeError, UnsupportedMediaError)
+@blp.raises(InvalidLinesError, UnknownTimeZoneError, TooLargeError, UnsupportedMediaError)
 def put_stores() -> Answer:
     """Insert or replace stores in bulk.
 

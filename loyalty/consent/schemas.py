@@ -24,7 +24,10 @@ class DecisionSchema(Schema):
     extra_json_schema: ClassVar[dict[str, Any]] = {
         "oneOf": [
             {"properties": {"purpose": {"enum": _BY_CHANNEL}}, "required": ["channel"]},
-            {"properties": {"purpose": {"enum": _EVERYWHERE}, "channel": False}},
+            {
+                "properties": {"purpose": {"enum": _EVERYWHERE}},
+                "not": {"required": ["channel"]},
+            },
         ]
     }
 

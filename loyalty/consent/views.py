@@ -77,7 +77,7 @@ def _receipt(record: Record) -> dict[str, Any]:
     }
 
 
-@blp.route("/members/<member_id>/consents", methods=["GET"])
+@blp.route("/members/<member:member_id>/consents", methods=["GET"])
 @blp.requires("consents:read", member_token=True)
 @blp.response(200, ConsentsSchema, example={"member_id": "m_…", "consents": [_FLAG_EXAMPLE]})
 @blp.raises(MemberNotFoundError)
@@ -89,7 +89,7 @@ def show(member_id: str) -> Answer:
     return {"member_id": member_id, "consents": _flags(flags)}
 
 
-@blp.route("/members/<member_id>/consents", methods=["PUT"])
+@blp.route("/members/<member:member_id>/consents", methods=["PUT"])
 @blp.requires("consents:write", member_token=True)
 @blp.arguments(
     ConsentsWriteSchema,
@@ -123,7 +123,7 @@ def write(body: dict[str, Any], member_id: str) -> Answer:
     return _receipt(record)
 
 
-@blp.route("/members/<member_id>/consents/records", methods=["GET"])
+@blp.route("/members/<member:member_id>/consents/records", methods=["GET"])
 @blp.requires("consents:read", member_token=True)
 @blp.arguments(PageSchema, location="query")
 @blp.response(200, RecordsSchema, example={"records": [_RECORD_EXAMPLE], "next_cursor": None})

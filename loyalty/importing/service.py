@@ -26,9 +26,10 @@ from loyalty.versions import service as versions
 from loyalty.versions.model import NoProgramError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
+    from loyalty.catalogue.model import Product
     from loyalty.importing.complete_journey import Household, Journey, Receipt
     from loyalty.journal.service import Stores
     from loyalty.program.model import Program
@@ -93,7 +94,10 @@ def _drafts(
 ) -> Iterator[list[Draft]]:
     for household in journey.households():
         member_id = _enrol(household, at, stores)
-        yield [_draft(each, member_id, program, at, stores) for each in household.receipts]
+        # One read for all that a household ever bought.
+        skus = {line.sku for receipt in household.receipts for line in receipt.lines}
+        known = stores.catalogue.products(sorted(skus))
+        yield [_draft(each, member_id, program, at, known) for each in household.receipts]
 
 
 def _enrol(household: Household, at: datetime, stores: Stores) -> str:
@@ -130,14 +134,18 @@ def _decisions(household: Household) -> list[Decision]:
 
 
 def _draft(
-    receipt: Receipt, member_id: str, program: Program, at: datetime, stores: Stores
+    receipt: Receipt,
+    member_id: str,
+    program: Program,
+    at: datetime,
+    known: Mapping[str, Product],
 ) -> Draft:
     activity = Activity(
         kind="purchase",
         occurred_at=receipt.at,
         channel=receipt.channel,
         store=receipt.store,
-        lines=complete_lines(receipt.lines, stores.catalogue),
+        lines=complete_lines(receipt.lines, known),
     )
     document = activity_to_document(activity)
     document["external_id"] = receipt.number

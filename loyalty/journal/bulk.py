@@ -46,10 +46,11 @@ def append_all(
     with ThreadPoolExecutor(1) as writer:
         pending: Future[int] | None = None
         while group := list(islice(groups, MEMBERS_A_READ)):
+            astray: set[str] = set()
             for drafts, entries in _chunks(_entries(group, stores)):
                 if pending:
                     written += pending.result()
-                pending = writer.submit(_write, drafts, entries, stores)
+                pending = writer.submit(_write, drafts, entries, astray, stores)
             progress(sum(len(drafts) for drafts in group))
         if pending:
             written += pending.result()
@@ -76,8 +77,15 @@ def _chunks(
         yield [draft for draft, _ in chunk], [entry for _, entry in chunk]
 
 
-def _write(drafts: list[Draft], entries: list[Entry], stores: Stores) -> int:
-    refused = {entry.key for entry in stores.journal.append_many(entries)}
-    again = [draft for draft in drafts if draft.key in refused]
-    replayed = sum(append(draft, stores).is_replay for draft in again)
-    return len(entries) - replayed
+def _write(drafts: list[Draft], entries: list[Entry], astray: set[str], stores: Stores) -> int:
+    """Write entries as they were worked out; how many.
+
+    `astray` are members whose journal took another course than was thought, by a draft that came
+    twice or by another writer. Their entries no longer fit, so their drafts go one by one.
+    """
+    planned = [entry for entry in entries if entry.member_id not in astray]
+    refused = stores.journal.append_many(planned)
+    astray.update(entry.member_id for entry in refused)
+    kept = {entry.id for entry in planned[: len(planned) - len(refused)]}
+    again = [draft for draft, entry in zip(drafts, entries, strict=True) if entry.id not in kept]
+    return len(kept) + sum(not append(draft, stores).is_replay for draft in again)

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 from marshmallow import Schema, ValidationError, fields, validates_schema
 
 from loyalty.catalogue.schemas import STORE_PATTERN
-from loyalty.kit.fields import Amount, Choice, Items, Moment, Output, Text, Whole
+from loyalty.kit.fields import Amount, Choice, Items, Moment, Output, Row, Text, Whole
 from loyalty.members.model import MEMBER_ID_PATTERN
 from loyalty.members.schemas import IdentifierSchema
-from loyalty.program.document import POINTS_MAX, channel_field
+from loyalty.program.document import POINTS_MAX, channel_field, currency_field
 from loyalty.program.model import ENGAGEMENTS
 
 LINES_MAX = 500
@@ -74,8 +74,8 @@ class _MemberActivitySchema(_ActivitySchema):
 class PurchaseSchema(_MemberActivitySchema):
     """A purchase."""
 
-    currency = Text(3, pattern="^[A-Z]{3}$", required=True, metadata={"examples": ["EUR"]})
-    lines = Items(fields.Nested(LineSchema), LINES_MAX, length_min=1, required=True)
+    currency = currency_field(required=True, metadata={"examples": ["EUR"]})
+    lines = Items(Row(LineSchema), LINES_MAX, length_min=1, required=True)
     shipping_amount = Amount()
     payment = fields.Nested(PaymentSchema)
 
@@ -106,7 +106,7 @@ class ReturnSchema(_ActivitySchema):
 
     purchase = fields.Nested(PurchaseReferenceSchema, required=True)
     lines = Items(
-        fields.Nested(ReturnLineSchema),
+        Row(ReturnLineSchema),
         LINES_MAX,
         length_min=1,
         metadata={"description": "All that is left of the purchase, if absent."},

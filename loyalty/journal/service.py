@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,7 +31,7 @@ from loyalty.journal.model import (
     WrongCurrencyError,
     key_of,
 )
-from loyalty.kit.errors import FieldError
+from loyalty.kit.errors import ConflictError, FieldError, NotFoundError
 from loyalty.members.model import KeyReusedError, MemberNotFoundError, normal
 from loyalty.members.service import enrol_provisional, fingerprint
 from loyalty.program.model import (
@@ -49,9 +49,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from loyalty.access.model import Caller
+    from loyalty.catalogue.model import Product
     from loyalty.catalogue.store import CatalogueStore
     from loyalty.consent.store import ConsentStore
     from loyalty.journal.store import JournalStore
+    from loyalty.members.model import Identifier
     from loyalty.members.store import MemberStore
     from loyalty.versions.service import ProgramShelf
 
@@ -104,23 +106,40 @@ def record_purchase(
         InvalidIdentifierError, NoProgramError: as they say.
     """
     store = speak_for(caller, body["channel"], body.get("store"))
+    key = key_of("purchase", body["channel"], store, body["external_id"])
+    try:
+        draft = _purchase(body, store, key, caller=caller, at=at, stores=stores)
+    except (ConflictError, NotFoundError):
+        if seen := _replayed(body, store, key, stores):
+            return seen
+        raise
+    return append(draft, stores)
+
+
+def _purchase(
+    body: Mapping[str, Any],
+    store: str | None,
+    key: str,
+    *,
+    caller: Caller,
+    at: datetime,
+    stores: Stores,
+) -> Draft:
     occurred_at = _occurred_at(body, at)
     program = _program(body["channel"], occurred_at, stores)
     _check_money(body, program)
-    member_id = resolve(body, program, at=at, stores=stores)
+    member_id = _resolve(body, program, key, at=at, stores=stores)
     payment = body.get("payment", {})
     activity = Activity(
         kind="purchase",
         occurred_at=occurred_at,
         channel=body["channel"],
         store=store,
-        lines=complete_lines([Line(**line) for line in body["lines"]], stores.catalogue),
+        lines=_lines(body, stores),
         shipping_amount=body.get("shipping_amount", 0),
         payment=Payment(**payment) if payment else _NO_PAYMENT,
     )
-    return append(
-        _draft(body, activity, member_id=member_id, program=program, caller=caller, at=at), stores
-    )
+    return _draft(body, activity, member_id=member_id, program=program, caller=caller, at=at)
 
 
 _NO_PAYMENT = Payment()
@@ -137,9 +156,31 @@ def record_engagement(
         MemberBusyError, InvalidIdentifierError, NoProgramError: as they say.
     """
     store = speak_for(caller, body["channel"], body.get("store"))
+    key = key_of("engagement", body["channel"], store, body["external_id"])
+    try:
+        draft = _engagement(body, store, key, caller=caller, at=at, stores=stores)
+    except (ConflictError, NotFoundError, ConsentRequiredError):
+        if seen := _replayed(body, store, key, stores):
+            return seen
+        raise
+    return append(draft, stores)
+
+
+def _engagement(
+    body: Mapping[str, Any],
+    store: str | None,
+    key: str,
+    *,
+    caller: Caller,
+    at: datetime,
+    stores: Stores,
+) -> Draft:
     occurred_at = _occurred_at(body, at)
     program = _program(body["channel"], occurred_at, stores)
-    member_id = resolve(body, program, at=at, stores=stores)
+    if body["type"] in SOCIAL_ENGAGEMENTS or body["channel"].startswith("social"):
+        # Before anybody is enrolled: a stranger has agreed to nothing.
+        consent.require(_named(body, stores) or "", SOCIAL_ENGAGEMENT, consents=stores.consents)
+    member_id = _resolve(body, program, key, at=at, stores=stores)
     activity = Activity(
         kind="engagement",
         occurred_at=occurred_at,
@@ -147,15 +188,7 @@ def record_engagement(
         store=store,
         engagement=body["type"],
     )
-    draft = _draft(body, activity, member_id=member_id, program=program, caller=caller, at=at)
-    try:
-        _require_consent(draft, stores)
-    except ConsentRequiredError:
-        # Replay before state: a retry of what was recorded gets its answer after a withdrawal too.
-        if seen := stores.journal.by_key(draft.key):
-            return replay(seen, draft)
-        raise
-    return append(draft, stores)
+    return _draft(body, activity, member_id=member_id, program=program, caller=caller, at=at)
 
 
 def adjust(
@@ -232,7 +265,7 @@ def entry_after(head: Head | None, draft: Draft) -> Entry:
     try:
         state, postings = step(draft.program, before, draft.activity)
     except OverdrawnError as error:
-        raise InsufficientPointsError(f"The balance is {before.balance}.") from error
+        raise InsufficientPointsError(str(error)) from error
     activity = draft.activity
     return Entry(
         id=str(ObjectId()),
@@ -264,10 +297,18 @@ def replay(seen: Entry, draft: Draft) -> Recorded:
     Raises:
         KeyReusedError: the same key came with another body.
     """
-    if seen.fingerprint != draft.fingerprint:
-        mistake = FieldError("external_id", "Was used before with another body.")
-        raise KeyReusedError(errors=(mistake,))
+    return _replay(seen, draft.fingerprint)
+
+
+def _replay(seen: Entry, mark: str) -> Recorded:
+    if seen.fingerprint != mark:
+        raise _reused()
     return Recorded(seen, is_replay=True)
+
+
+def _reused() -> KeyReusedError:
+    mistake = FieldError("external_id", "Was used before with another body.")
+    return KeyReusedError(errors=(mistake,))
 
 
 def _seen(draft: Draft, stores: Stores) -> Recorded:
@@ -277,32 +318,66 @@ def _seen(draft: Draft, stores: Stores) -> Recorded:
     return replay(seen, draft)
 
 
-def resolve(body: Mapping[str, Any], program: Program, *, at: datetime, stores: Stores) -> str:
-    """The member that a body names by id or by identifier.
+def _replayed(
+    body: Mapping[str, Any], store: str | None, key: str, stores: Stores
+) -> Recorded | None:
+    """Replay before state: what was recorded keeps its answer, whatever has changed since."""
+    seen = stores.journal.by_key(key)
+    return _replay(seen, _fingerprint(body, _named(body, stores), store)) if seen else None
+
+
+def _named(body: Mapping[str, Any], stores: Stores) -> str | None:
+    """The member that a body names by id or by identifier, if the identifier is anybody's.
 
     Raises:
-        MemberNotFoundError: nobody has the identifier and the programme enrols no unknown ones.
         InvalidIdentifierError: the value is not of its type.
     """
     if "member" in body:
         member_id: str = body["member"]
         return member_id
-    identifier = normal(body["identifier"]["type"], body["identifier"]["value"])
-    if program.enrols_unknown:
-        return enrol_provisional(identifier, at=at, members=stores.members)
-    found = stores.members.resolve(identifier)
-    if found is None:
+    return stores.members.resolve(_identifier(body))
+
+
+def _identifier(body: Mapping[str, Any]) -> Identifier:
+    return normal(body["identifier"]["type"], body["identifier"]["value"])
+
+
+def _resolve(
+    body: Mapping[str, Any], program: Program, key: str, *, at: datetime, stores: Stores
+) -> str:
+    """The member that a body names, enrolled now if it is unknown and the programme does that.
+
+    Raises:
+        MemberNotFoundError: nobody has the identifier and the programme enrols no unknown ones.
+        KeyReusedError: nobody has the identifier, and the fact is somebody else's already.
+        InvalidIdentifierError: the value is not of its type.
+    """
+    if found := _named(body, stores):
+        return found
+    if not program.enrols_unknown:
         raise MemberNotFoundError
-    return found
+    if stores.journal.by_key(key):
+        raise _reused()
+    return enrol_provisional(_identifier(body), at=at, members=stores.members)
 
 
-def complete_lines(lines: Sequence[Line], catalogue: CatalogueStore) -> tuple[Line, ...]:
+def _lines(body: Mapping[str, Any], stores: Stores) -> tuple[Line, ...]:
+    lines = [Line(**line) for line in body["lines"]]
+    return complete_lines(lines, stores.catalogue.products([line.sku for line in lines]))
+
+
+def complete_lines(lines: Sequence[Line], known: Mapping[str, Product]) -> tuple[Line, ...]:
     """The lines with category and brand from the catalogue, where the catalogue has the sku."""
-    known = catalogue.products([line.sku for line in lines])
-    if not known:
-        return tuple(lines)
     return tuple(
-        replace(line, category=product.category, brand=product.brand)
+        Line(
+            line.sku,
+            line.quantity,
+            line.amount,
+            line.tax,
+            line.discount,
+            product.category,
+            product.brand,
+        )
         if (product := known.get(line.sku))
         else line
         for line in lines
@@ -320,18 +395,21 @@ def _draft(
 ) -> Draft:
     document = activity_to_document(activity)
     document["external_id"] = body["external_id"]
-    claims = {name: value for name, value in body.items() if name != "identifier"}
-    claims |= {"member": member_id, "store": activity.store}
     return Draft(
         member_id=member_id,
         key=key_of(activity.kind, activity.channel, activity.store, body["external_id"]),
-        fingerprint=fingerprint(claims),
+        fingerprint=_fingerprint(body, member_id, activity.store),
         source=caller.id,
         received_at=at,
         activity=activity,
         document=document,
         program=program,
     )
+
+
+def _fingerprint(body: Mapping[str, Any], member_id: str | None, store: str | None) -> str:
+    claims = {name: value for name, value in body.items() if name != "identifier"}
+    return fingerprint({**claims, "member": member_id, "store": store})
 
 
 def _occurred_at(body: Mapping[str, Any], at: datetime) -> datetime:
@@ -345,7 +423,7 @@ def _occurred_at(body: Mapping[str, Any], at: datetime) -> datetime:
 def _program(channel: str, occurred_at: datetime, stores: Stores) -> Program:
     program = stores.programs.at(occurred_at)
     if channel not in program.channels:
-        mistake = FieldError("channel", f"The programme has no channel {channel}.")
+        mistake = FieldError("channel", "The programme has no such channel.")
         raise UnknownChannelError(mistake.message, errors=(mistake,))
     return program
 
@@ -360,9 +438,3 @@ def _check_money(body: Mapping[str, Any], program: Program) -> None:
         if sum(payment.values()) > total + body.get("shipping_amount", 0):
             mistake = FieldError("payment", "Exceeds the lines with tax and the shipping.")
             raise PaymentExceedsTotalError(mistake.message, errors=(mistake,))
-
-
-def _require_consent(draft: Draft, stores: Stores) -> None:
-    activity = draft.activity
-    if activity.engagement in SOCIAL_ENGAGEMENTS or activity.channel.startswith("social"):
-        consent.require(draft.member_id, SOCIAL_ENGAGEMENT, consents=stores.consents)

@@ -110,6 +110,8 @@ class JournalStore:
 
         In order, so that a kill in the middle leaves no member with a gap.
         """
+        if not entries:
+            return []
         try:
             self._journal.insert_many([entry_to_document(each) for each in entries], ordered=True)
         except BulkWriteError as error:

@@ -213,7 +213,7 @@ def post_engagement(body: dict[str, Any]) -> Answer:
     )
 
 
-@blp.route("/members/<member_id>/adjustments", methods=["POST"])
+@blp.route("/members/<member:member_id>/adjustments", methods=["POST"])
 @blp.requires("adjustments:write")
 @blp.arguments(
     AdjustmentSchema,
@@ -235,7 +235,7 @@ def post_adjustment(body: dict[str, Any], member_id: str) -> Answer:
     )
 
 
-@blp.route("/members/<member_id>/points")
+@blp.route("/members/<member:member_id>/points")
 @blp.requires("points:read", member_token=True)
 @blp.response(
     200,
@@ -272,7 +272,7 @@ def show_points(member_id: str) -> Answer:
     }
 
 
-@blp.route("/members/<member_id>/journal")
+@blp.route("/members/<member:member_id>/journal")
 @blp.requires("journal:read", "staff:read", member_token=True)
 @blp.arguments(PageSchema, location="query")
 @blp.response(200, JournalSchema, example={"entries": [_ENTRY], "next_cursor": None})

@@ -12,10 +12,5 @@ def now() -> datetime:
 
 def to_millisecond(moment: datetime) -> datetime:
     """The same moment in UTC without the microseconds that MongoDB would drop."""
-    utc = moment.astimezone(UTC)
+    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
-
-
-def rfc3339(moment: datetime) -> str:
-    """The moment as RFC 3339 text, such as `2026-03-01T09:30:00.250Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

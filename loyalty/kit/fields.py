@@ -6,83 +6,126 @@ The stock fields are lenient: `Integer(strict=True)` takes `true` and `"5"`, `Bo
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import Schema, ValidationError, fields, missing, validate
 
-from loyalty.kit.clock import rfc3339, to_millisecond
+from loyalty.kit.clock import to_millisecond
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+_DIGITS = re.compile(r"-?\d{1,18}\Z", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 NO_CONTROL_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]*$"
-_MOMENT = re.compile(
-    r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})\Z", re.ASCII
+# RFC 3339 with its offset. The years leave room for every sum of a time, a window and a time zone.
+MOMENT_PATTERN = (
+    "^(199[0-9]|20[0-9]{2}|21[0-9]{2})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    "[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?"
+    "([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
 )
-EARLIEST_AT = datetime(1990, 1, 1, tzinfo=UTC)
-LATEST_AT = datetime(2200, 1, 1, tzinfo=UTC)
+_MOMENT = re.compile(MOMENT_PATTERN.removesuffix("$") + r"\Z")
 # Sums of amounts must stay exact in 64 bits and in the doubles of JSON readers.
 AMOUNT_MAX = 10**12
 
 
-class Text(fields.String):
-    """A string without control characters, between two lengths, optionally of one pattern."""
+class _Strict(fields.Field[Any]):
+    """Reads a value that is there in one call: requests have many fields, and each call counts.
+
+    The validators given to marshmallow are for the documentation; `read` holds to the same bounds.
+    """
+
+    def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kw: Any) -> Any:
+        """The value, or marshmallow's answer to a missing one or to null."""
+        if value is missing and not self.required and self.load_default is missing:
+            return missing
+        if value is missing or value is None:
+            return super().deserialize(value, attr, data, **kw)
+        return self.read(value)
+
+    def read(self, value: Any) -> Any:
+        """The value if it is exactly what the field says.
+
+        Raises:
+            ValidationError: in plain words.
+        """
+        raise NotImplementedError
+
+
+class Text(_Strict, fields.String):
+    """A string without control characters, between two lengths, optionally of one pattern.
+
+    `form` says the pattern in words, for the message.
+    """
 
     def __init__(
-        self, length_max: int, *, length_min: int = 1, pattern: str = "", **kwargs: Any
+        self,
+        length_max: int,
+        *,
+        length_min: int = 1,
+        pattern: str = "",
+        form: str = "",
+        **kwargs: Any,
     ) -> None:
         metadata = {"pattern": pattern or NO_CONTROL_PATTERN, **kwargs.pop("metadata", {})}
         super().__init__(
             validate=validate.Length(length_min, length_max), metadata=metadata, **kwargs
         )
+        self._length_min, self._length_max = length_min, length_max
         self._pattern = re.compile(pattern.removesuffix("$") + r"\Z", re.ASCII) if pattern else None
+        self._form = form or (f"text of the form {pattern}" if pattern else "text")
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+    def read(self, value: Any) -> str:
+        """The text as it is."""
         if type(value) is not str:
-            raise ValidationError("Must be text.")
+            raise ValidationError(f"Must be {self._form}.")
+        if not self._length_min <= len(value) <= self._length_max:
+            raise ValidationError(f"Must have {self._length_min} to {self._length_max} characters.")
         if _CONTROL.search(value):
             raise ValidationError("Must not contain control characters.")
         if self._pattern and not self._pattern.match(value):
-            raise ValidationError(f"Must match {self.metadata['pattern']}.")
+            raise ValidationError(f"Must be {self._form}.")
         return value
 
 
-class Whole(fields.Integer):
+class Whole(_Strict, fields.Integer):
     """A whole number between two bounds, both included; neither `true` nor `1.0` nor "1"."""
 
     def __init__(self, minimum: int, maximum: int, **kwargs: Any) -> None:
         super().__init__(validate=validate.Range(minimum, maximum), **kwargs)
+        self._minimum, self._maximum = minimum, maximum
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+    def read(self, value: Any) -> int:
+        """The number."""
         if type(value) is not int:
             raise ValidationError("Must be a whole number.")
+        if not self._minimum <= value <= self._maximum:
+            raise ValidationError(f"Must be between {self._minimum} and {self._maximum}.")
         return value
 
 
-class QueryWhole(fields.Integer):
+class QueryWhole(Whole):
     """A whole number in a query string: digits and nothing else."""
 
-    def __init__(self, minimum: int, maximum: int, **kwargs: Any) -> None:
-        super().__init__(validate=validate.Range(minimum, maximum), **kwargs)
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
-        if not re.fullmatch(r"-?\d{1,18}", value, re.ASCII):
+    def read(self, value: Any) -> int:
+        """The number."""
+        if not _DIGITS.match(value):
             raise ValidationError("Must be a whole number.")
-        return int(value)
+        return super().read(int(value))
 
 
-class Flag(fields.Boolean):
+class Flag(_Strict, fields.Boolean):
     """`true` or `false`, not a word or a number for it."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+    def read(self, value: Any) -> bool:
+        """The flag."""
         if type(value) is not bool:
             raise ValidationError("Must be true or false.")
         return value
 
 
-class Choice(fields.String):
+class Choice(_Strict, fields.String):
     """One of a few words."""
 
     def __init__(self, choices: Iterable[str], **kwargs: Any) -> None:
@@ -90,32 +133,37 @@ class Choice(fields.String):
         super().__init__(validate=validate.OneOf(allowed), **kwargs)
         self._allowed = allowed
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        if type(value) is not str:
+    def read(self, value: Any) -> str:
+        """The word."""
+        if type(value) is not str or value not in self._allowed:
             raise ValidationError(f"Must be one of: {', '.join(self._allowed)}.")
         return value
 
 
-class Moment(fields.AwareDateTime):
+class Moment(_Strict, fields.AwareDateTime):
     """An RFC 3339 time with its offset, between 1990 and 2200, as aware UTC."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(format="iso", **kwargs)
+        metadata = {"pattern": MOMENT_PATTERN, **kwargs.pop("metadata", {})}
+        super().__init__(format="iso", metadata=metadata, **kwargs)
 
-    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
-        return None if value is None else rfc3339(value)
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
+    def read(self, value: Any) -> datetime:
+        """The moment in UTC, to the millisecond."""
         if type(value) is not str or not _MOMENT.match(value):
-            raise ValidationError("Must be an RFC 3339 time with offset: 2026-03-01T09:30:00Z.")
+            raise ValidationError(
+                "Must be an RFC 3339 time with offset between 1990 and 2200: 2026-03-01T09:30:00Z."
+            )
         try:
-            moment = datetime.fromisoformat(value.upper())
+            return to_millisecond(datetime.fromisoformat(value.upper()))
         except ValueError as error:
             raise ValidationError("Is not a date and time that exists.") from error
-        margin = timedelta(days=2)
-        if not EARLIEST_AT + margin < moment < LATEST_AT - margin:
-            raise ValidationError("Must lie between 1990 and 2200.")
-        return to_millisecond(moment)
+
+
+class Instant(fields.AwareDateTime):
+    """An RFC 3339 time of ours in an answer, whatever its year."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(format="iso", **kwargs)
 
 
 class Amount(Whole):
@@ -131,7 +179,8 @@ class Items(fields.List[Any]):
     def __init__(
         self, inner: fields.Field[Any], length_max: int, *, length_min: int = 0, **kwargs: Any
     ) -> None:
-        super().__init__(inner, validate=validate.Length(length_min, length_max), **kwargs)
+        size = validate.Length(length_min, length_max, error="Must have {min} to {max} items.")
+        super().__init__(inner, validate=size, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
         if type(value) is not list:
@@ -140,6 +189,34 @@ class Items(fields.List[Any]):
         for validator in self.validators:
             validator(value)
         return super()._deserialize(value, attr, data, **kwargs)
+
+
+class Row(fields.Nested):
+    """An object of a schema that has fields and nothing else: no hooks, no renamed fields.
+
+    A receipt has hundreds of lines, and for such schemas a plain loop gives what `Schema.load`
+    gives in a third of the time.
+    """
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Any, partial: Any = None, **kwargs: Any
+    ) -> Any:
+        if type(value) is not dict:
+            raise ValidationError("Must be an object.")
+        named = self.schema.load_fields
+        read: dict[str, Any] = {}
+        errors: dict[str, Any] = {name: ["Unknown field."] for name in value.keys() - named.keys()}
+        for name, field in named.items():
+            try:
+                found = field.deserialize(value.get(name, missing), name, value)
+            except ValidationError as error:
+                errors[name] = error.messages
+            else:
+                if found is not missing:
+                    read[name] = found
+        if errors:
+            raise ValidationError(errors)
+        return read
 
 
 class Output(Schema):

@@ -72,7 +72,8 @@ def connect(uri: str, *, timeout_seconds: float, pool_size: int = 64) -> MongoCl
         serverSelectionTimeoutMS=int(timeout_seconds * 1000),
         connectTimeoutMS=int(timeout_seconds * 1000),
         waitQueueTimeoutMS=int(timeout_seconds * 1000),
-        timeoutMS=int(timeout_seconds * 1000),
+        # Requests and batches work under `pymongo.timeout`; this is for what has no deadline.
+        socketTimeoutMS=int(timeout_seconds * 5000),
         retryWrites=True,
         retryReads=True,
     )

@@ -17,6 +17,9 @@ from loyalty.kit.mongo import is_away
 from loyalty.kit.observe import log
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from loyalty.kit.settings import Settings
 
 
@@ -31,10 +34,15 @@ class Service(Flask):
         self.url_map.strict_slashes = False
         self.url_map.merge_slashes = False
         self.config["MAX_CONTENT_LENGTH"] = settings.body_bytes_max
+        self.after_request(_keep_private)
         self.register_error_handler(CarnetError, refusal)
         self.register_error_handler(HTTPException, _http_exception)
         self.register_error_handler(PyMongoError, _driver_error)
         self.register_error_handler(Exception, _bug)
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """The function itself: no view is a coroutine, and asking costs a dozen calls a request."""
+        return func
 
     def full_dispatch_request(self) -> Response:
         """Answer within the deadline; bulk views set one for each chunk instead."""
@@ -44,6 +52,15 @@ class Service(Flask):
             return super().full_dispatch_request()
         with pymongo.timeout(self.settings.database_timeout_seconds):
             return super().full_dispatch_request()
+
+
+def _keep_private(response: Response) -> Response:
+    """No cache between us and the caller keeps an answer about a person."""
+    headers = response.headers
+    headers.add("X-Content-Type-Options", "nosniff")
+    if "Cache-Control" not in headers:
+        headers.add("Cache-Control", "no-store")
+    return response
 
 
 def _http_exception(error: HTTPException) -> Response | HTTPException:

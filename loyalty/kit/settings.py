@@ -68,8 +68,12 @@ def _own(env: Env) -> dict[str, Any]:
             "workers": env.int("WORKERS", 2, validate=validate.Range(1, 64)),
             "threads": env.int("THREADS", 16, validate=validate.Range(1, 256)),
             "cors_origins": tuple(env.list("CORS_ORIGINS", [])),
-            "body_bytes_max": env.int("BODY_BYTES_MAX", 1_000_000),
-            "bulk_bytes_max": env.int("BULK_BYTES_MAX", 32_000_000),
+            "body_bytes_max": env.int(
+                "BODY_BYTES_MAX", 1_000_000, validate=validate.Range(1_000, 16_000_000)
+            ),
+            "bulk_bytes_max": env.int(
+                "BULK_BYTES_MAX", 32_000_000, validate=validate.Range(1_000, 1_000_000_000)
+            ),
             "database_timeout_seconds": env.float(
                 "DATABASE_TIMEOUT_SECONDS", 2.0, validate=validate.Range(0.1, 60)
             ),

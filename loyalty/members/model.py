@@ -143,7 +143,7 @@ def _phone(value: str) -> str:
 
 
 def _handle(value: str) -> str:
-    return value.strip().removeprefix("@").casefold()
+    return re.sub(r"^[\s@]+|\s+$", "", value).casefold()
 
 
 _NORMALISE: dict[str, Callable[[str], str]] = {

@@ -59,24 +59,23 @@ def enrol(
     Raises:
         InvalidIdentifierError: a value is not of its type.
         IdentifierTakenError: one belongs to an active member, or they belong to several.
+        TooManyIdentifiersError: the provisional member would have more than fifty.
         KeyReusedError: the idempotency key came with other identifiers before.
     """
     mark = fingerprint({"identifiers": identifiers})
     wanted = _normal_all(identifiers)
     if request_key and (seen := members.request(request_key)):
         return _replay(seen, mark, members)
-    owners = {owner for each in wanted if (owner := members.resolve(each))}
-    if owners:
-        return _promote(owners, wanted, at, members)
-    member = Member(new_member_id(), "active", at)
+    request = (request_key, mark) if request_key else None
     try:
-        members.add(member, wanted, request=(request_key, mark) if request_key else None)
-    except EnrolmentExistsError:
-        seen = members.request(request_key or "")
+        member_id = _enrol(wanted, at, request, members)
+    except (EnrolmentExistsError, IdentifierTakenError):
+        # The same request may have come through in between, on another worker.
+        seen = members.request(request_key) if request_key else None
         if seen is None:
             raise
         return _replay(seen, mark, members)
-    return Enrolled(members.get(member.id), is_replay=False)
+    return Enrolled(members.get(member_id), is_replay=False)
 
 
 def _normal_all(identifiers: Sequence[Mapping[str, str]]) -> list[Identifier]:
@@ -94,16 +93,20 @@ def _replay(seen: tuple[str, str], mark: str, members: MemberStore) -> Enrolled:
     return Enrolled(members.get(member_id), is_replay=True)
 
 
-def _promote(
-    owners: set[str], wanted: list[Identifier], at: datetime, members: MemberStore
-) -> Enrolled:
+def _enrol(
+    wanted: list[Identifier], at: datetime, request: tuple[str, str] | None, members: MemberStore
+) -> str:
+    """The id of a new member, or of the provisional one that has some of the identifiers."""
+    owners = {owner for each in wanted if (owner := members.resolve(each))}
+    if not owners:
+        member = Member(new_member_id(), "active", at)
+        members.add(member, wanted, request=request)
+        return member.id
     if len(owners) > 1:
         raise IdentifierTakenError("The identifiers belong to several members.")
-    owner = members.get(owners.pop())
-    if owner.status == "active":
-        raise IdentifierTakenError
-    members.link(owner.id, wanted, at=at, activate=True)
-    return Enrolled(members.get(owner.id), is_replay=False)
+    owner = owners.pop()
+    members.promote(owner, wanted, at=at, request=request)
+    return owner
 
 
 def find(identifier: Mapping[str, str], *, members: MemberStore) -> Member:
@@ -129,7 +132,7 @@ def link(
         InvalidIdentifierError: as they say.
     """
     wanted = normal(identifier["type"], identifier["value"], place="body")
-    members.link(member_id, [wanted], at=at, activate=False)
+    members.link(member_id, [wanted], at=at)
     return members.get(member_id)
 
 

@@ -129,16 +129,8 @@ class MemberStore:
 
         self._transact(write)
 
-    def link(
-        self, member_id: str, identifiers: Sequence[Identifier], *, at: datetime, activate: bool
-    ) -> None:
+    def link(self, member_id: str, identifiers: Sequence[Identifier], *, at: datetime) -> None:
         """Claim more identifiers for a member; those it already has stay as they are.
-
-        Args:
-            member_id: whose they become.
-            identifiers: the new ones.
-            at: when.
-            activate: whether a provisional member becomes an active one by it.
 
         Raises:
             MemberNotFoundError: there is no such member.
@@ -148,18 +140,50 @@ class MemberStore:
         claims = [self._claim(each, member_id, at) for each in identifiers]
 
         def write(session: ClientSession) -> None:
-            change = {"status": "active"} if activate else {"linked_at": at}
-            # The write makes two links of one member meet, so that the limit below holds.
-            if not self._members.update_one(
-                {"_id": member_id}, {"$set": change}, session=session
-            ).matched_count:
+            # The write makes two links of one member meet, so that the limit holds.
+            change = {"$set": {"linked_at": at}}
+            done = self._members.update_one({"_id": member_id}, change, session=session)
+            if not done.matched_count:
                 raise MemberNotFoundError
-            query = {"member": member_id}
-            held = {each["_id"] for each in self._identifiers.find(query, session=session)}
-            fresh = [claim for claim in claims if claim["_id"] not in held]
-            if len(held) + len(fresh) > IDENTIFIERS_MAX:
-                raise TooManyIdentifiersError
-            self._insert(fresh, session)
+            self._insert_fresh(member_id, claims, session)
+
+        self._transact(write)
+
+    def promote(
+        self,
+        member_id: str,
+        identifiers: Sequence[Identifier],
+        *,
+        at: datetime,
+        request: tuple[str, str] | None = None,
+    ) -> None:
+        """Make a provisional member an active one, with more identifiers, all or nothing.
+
+        Args:
+            member_id: the provisional member.
+            identifiers: what else leads to it from now on.
+            at: when.
+            request: the idempotency key and the fingerprint of the enrolment.
+
+        Raises:
+            IdentifierTakenError: it is active by now, or an identifier belongs to another member.
+            TooManyIdentifiersError: the member would have more than fifty.
+            EnrolmentExistsError: the idempotency key was used.
+        """
+        claims = [self._claim(each, member_id, at) for each in identifiers]
+        change: Document = {"status": "active"}
+        if request:
+            change["request"] = {"key": request[0], "fingerprint": request[1]}
+
+        def write(session: ClientSession) -> None:
+            query = {"_id": member_id, "status": "provisional"}
+            try:
+                done = self._members.update_one(query, {"$set": change}, session=session)
+            except DuplicateKeyError as error:
+                raise EnrolmentExistsError from error
+            if not done.matched_count:
+                raise IdentifierTakenError
+            self._insert_fresh(member_id, claims, session)
 
         self._transact(write)
 
@@ -178,6 +202,15 @@ class MemberStore:
         query = {"member": {"$in": list(member_ids)}, "type": kind}
         found = self._identifiers.find(query).sort("linked_at", -1)
         return {each["member"]: self._reveal(each).value for each in found}
+
+    def _insert_fresh(self, member_id: str, claims: list[Document], session: ClientSession) -> None:
+        """Insert the claims that the member does not hold yet."""
+        query = {"member": member_id}
+        held = {each["_id"] for each in self._identifiers.find(query, session=session)}
+        fresh = [claim for claim in claims if claim["_id"] not in held]
+        if len(held) + len(fresh) > IDENTIFIERS_MAX:
+            raise TooManyIdentifiersError
+        self._insert(fresh, session)
 
     def _insert(self, claims: list[Document], session: ClientSession) -> None:
         try:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from werkzeug.routing import BaseConverter
+
 from loyalty.access.tokens import TokenMint
 from loyalty.kit.clock import now
 from loyalty.kit.http import Answer, Blueprint, idempotency_key, provided, replayed
 from loyalty.members import service
 from loyalty.members.model import (
+    MEMBER_ID_PATTERN,
     IdentifierNotFoundError,
     IdentifierTakenError,
     InvalidIdentifierError,
@@ -47,6 +50,12 @@ MEMBER_EXAMPLE = {
 }
 
 
+class MemberIdConverter(BaseConverter):
+    """`<member:member_id>` in a path. Other words there, such as `lookup`, are no members."""
+
+    regex = MEMBER_ID_PATTERN.strip("^$")
+
+
 def _body(member: Member) -> dict[str, Any]:
     return {
         "id": member.id,
@@ -66,9 +75,10 @@ def _body(member: Member) -> dict[str, Any]:
 
 @blp.route("/members", methods=["POST"])
 @blp.requires("members:write")
+@blp.idempotent()
 @blp.arguments(EnrolSchema, example={"identifiers": [{"type": "card", "value": "9300 1234 5678"}]})
 @blp.response(201, MemberSchema, example=MEMBER_EXAMPLE)
-@blp.raises(IdentifierTakenError, InvalidIdentifierError, KeyReusedError)
+@blp.raises(IdentifierTakenError, InvalidIdentifierError, KeyReusedError, TooManyIdentifiersError)
 def enrol(body: dict[str, Any]) -> Answer:
     """Enrol a member.
 
@@ -94,7 +104,7 @@ def lookup(body: dict[str, Any]) -> Answer:
     return _body(service.find(body["identifier"], members=provided(MemberStore)))
 
 
-@blp.route("/members/<member_id>")
+@blp.route("/members/<member:member_id>")
 @blp.requires("members:read", member_token=True)
 @blp.response(200, MemberSchema, example=MEMBER_EXAMPLE)
 @blp.raises(MemberNotFoundError)
@@ -103,7 +113,7 @@ def show(member_id: str) -> Answer:
     return _body(provided(MemberStore).get(member_id))
 
 
-@blp.route("/members/<member_id>/identifiers", methods=["POST"])
+@blp.route("/members/<member:member_id>/identifiers", methods=["POST"])
 @blp.requires("members:write")
 @blp.arguments(IdentifierSchema, example={"type": "email", "value": "ada@example.com"})
 @blp.response(200, MemberSchema, example=MEMBER_EXAMPLE)
@@ -119,7 +129,7 @@ def link(body: dict[str, Any], member_id: str) -> Answer:
     return _body(service.link(member_id, body, at=now(), members=provided(MemberStore)))
 
 
-@blp.route("/members/<member_id>/identifiers/<identifier_id>", methods=["DELETE"])
+@blp.route("/members/<member:member_id>/identifiers/<identifier_id>", methods=["DELETE"])
 @blp.requires("members:write")
 @blp.response(204)
 @blp.raises(IdentifierNotFoundError)
@@ -131,7 +141,7 @@ def unlink(member_id: str, identifier_id: str) -> None:
     provided(MemberStore).unlink(member_id, identifier_id)
 
 
-@blp.route("/members/<member_id>/token", methods=["POST"])
+@blp.route("/members/<member:member_id>/token", methods=["POST"])
 @blp.requires("tokens:write")
 @blp.arguments(TokenRequestSchema, example={"expires_in_seconds": 900})
 @blp.response(

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 NAME_PATTERN = r"^[a-z][a-z0-9_-]*$"
+NAME_FORM = "lower-case letters, digits, - and _, with a letter first"
 CHANNELS_MAX = 32
 RULES_MAX = 200
 NAMES_MAX = 1000
@@ -42,7 +43,12 @@ WINDOW_DAYS_MAX = 3660
 
 def channel_field(**kwargs: Any) -> Text:
     """A channel's name, such as `web`."""
-    return Text(32, pattern=NAME_PATTERN, **kwargs)
+    return Text(32, pattern=NAME_PATTERN, form=NAME_FORM, **kwargs)
+
+
+def currency_field(**kwargs: Any) -> Text:
+    """A currency's code, such as `EUR`."""
+    return Text(3, pattern="^[A-Z]{3}$", form="three capital letters, such as EUR", **kwargs)
 
 
 def _points() -> Whole:
@@ -60,6 +66,7 @@ class _Factor(Text):
         super().__init__(
             8,
             pattern=r"^[1-9][0-9]{0,2}(\.[0-9]{1,3})?$",
+            form='a number from 1 to 999.999 as text, such as "1.5"',
             required=True,
             metadata={"description": 'At least 1, as text: "1.5".', "examples": ["1.5"]},
         )
@@ -95,7 +102,7 @@ class TimesMaxSchema(Schema):
 
 
 class _RuleSchema(Schema):
-    id = Text(40, pattern=NAME_PATTERN, required=True)
+    id = Text(40, pattern=NAME_PATTERN, form=NAME_FORM, required=True)
     # marshmallow takes declared fields off the class, so its own attribute `only` is not touched.
     only = fields.Nested(MatchSchema)  # type: ignore[assignment]
     excluding = fields.Nested(MatchSchema)
@@ -198,7 +205,7 @@ class ProgramSchema(Schema):
     """A loyalty programme."""
 
     name = Text(100, required=True)
-    currency = Text(3, pattern="^[A-Z]{3}$", required=True, metadata={"examples": ["EUR"]})
+    currency = currency_field(required=True, metadata={"examples": ["EUR"]})
     time_zone = Text(64, load_default="UTC", metadata={"examples": ["Europe/Berlin"]})
     channels = Items(channel_field(), CHANNELS_MAX, length_min=1, required=True)
     unknown_identifier = Choice(["enrol", "refuse"], load_default="enrol")
@@ -230,8 +237,10 @@ def _mistakes(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"{place}.id", f"Rule {seen[rule['id']]} has the same id."
         seen.setdefault(rule["id"], position)
         yield from _channel_mistakes(rule, place, document["channels"])
-    if len(set(document["channels"])) < len(document["channels"]):
-        yield "channels", "A channel is named twice."
+        yield from _product_mistakes(rule, place)
+    for position, channel in enumerate(document["channels"]):
+        if channel in document["channels"][:position]:
+            yield f"channels.{position}", f"{channel} is named twice."
 
 
 def _channel_mistakes(
@@ -240,10 +249,23 @@ def _channel_mistakes(
     for part in ("only", "excluding"):
         for position, channel in enumerate(rule.get(part, {}).get("channels", [])):
             if channel not in channels:
-                yield f"{place}.{part}.channels.{position}", f"The programme has no {channel}."
+                yield (
+                    f"{place}.{part}.channels.{position}",
+                    f"The programme has no channel {channel}.",
+                )
     for name in ("n", "channels_min"):
         if rule.get(name, 0) > len(channels):
             yield f"{place}.{name}", f"The programme has only {len(channels)} channels."
+
+
+def _product_mistakes(rule: Mapping[str, Any], place: str) -> Iterator[tuple[str, str]]:
+    """Rules that look at no lines: a product in them would silently match everything."""
+    if rule["type"] not in ("engagement", "nth_channel", "first_on_channel"):
+        return
+    for part in ("only", "excluding"):
+        for name in ("skus", "categories", "brands"):
+            if rule.get(part, {}).get(name):
+                yield f"{place}.{part}.{name}", f"A rule of type {rule['type']} has no products."
 
 
 def read(document: Mapping[str, Any], *, version: int) -> Program:

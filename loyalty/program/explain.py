@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -67,9 +68,18 @@ def _multiplier(posting: Posting) -> str:
     alive = inputs.get("channels_alive")
     why = f" because {alive} channels are in use" if alive else ""
     return (
-        f"{inputs['base']} spend points times {inputs['factor']}{why}, "
+        f"{_decimal(inputs['base'])} spend points times {inputs['factor']}{why}, "
         f"{_ROUNDED[inputs['rounding']]}, add {posting.points}."
     )
+
+
+def _decimal(exact: str) -> str:
+    """A fraction for people: `28.5`, and `about 1.33` where the decimals have no end."""
+    if exact.isdecimal():
+        return exact
+    rounded = round(Fraction(exact), 2)
+    text = f"{float(rounded):.2f}".rstrip("0").rstrip(".")
+    return text if rounded == Fraction(exact) else f"about {text}"
 
 
 def _fixed(posting: Posting) -> str:

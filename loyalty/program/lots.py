@@ -32,6 +32,8 @@ def balance_of(lots: Lots) -> int:
 
 def earn(lots: Lots, points: int, *, expires_at: datetime) -> Lots:
     """The lots after `points` (not negative) came in; a debt is paid first."""
+    if not points:
+        return lots
     debt = -min(0, balance_of(lots))
     if points <= debt:
         return _debt(debt - points)
@@ -56,6 +58,8 @@ def spend(lots: Lots, points: int) -> Lots:
 
 def expire(lots: Lots, *, at: datetime) -> tuple[Lots, int]:
     """The lots still valid at a moment, and the points of those that are not."""
+    if not lots or lots[0].expires_at > at:
+        return lots, 0
     valid = tuple(lot for lot in lots if lot.expires_at > at)
     return valid, balance_of(lots) - balance_of(valid)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -134,10 +135,26 @@ class Match:
     categories: frozenset[str] = frozenset()
     brands: frozenset[str] = frozenset()
 
-    @property
-    def names_products(self) -> bool:
-        """Whether it looks at lines at all."""
-        return bool(self.skus or self.categories or self.brands)
+    names_products: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Work out once whether lines have to be looked at."""
+        names_products = bool(self.skus or self.categories or self.brands)
+        object.__setattr__(self, "names_products", names_products)
+
+    def names(self, line: Line) -> bool:
+        """Whether any of the sets names the line; a category covers the paths below it."""
+        return (
+            line.sku in self.skus
+            or line.brand in self.brands
+            or (bool(self.categories) and not self.categories.isdisjoint(paths(line.category)))
+        )
+
+
+def paths(category: str) -> list[str]:
+    """A category's path and those above it: `Dairy`, `Dairy/Milk` for `Dairy/Milk`."""
+    steps = category.split("/")
+    return ["/".join(steps[:depth]) for depth in range(1, len(steps) + 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +248,7 @@ class ReturnPolicy:
     rounding: Rounding = "half_up"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Program:
     """One immutable version of a programme."""
 
@@ -244,3 +261,21 @@ class Program:
     returns: ReturnPolicy = ReturnPolicy()
     enrols_unknown: bool = True
     expires_after_months: int | None = None
+
+    @cached_property
+    def rules_by_channel(self) -> Mapping[str, tuple[Rule, ...]]:
+        """The rules that can match on each channel, in their order."""
+        return {
+            channel: tuple(
+                rule
+                for rule in self.rules
+                if channel not in rule.excluding.channels
+                and (not rule.only.channels or channel in rule.only.channels)
+            )
+            for channel in self.channels
+        }
+
+    @cached_property
+    def limited_rules(self) -> Mapping[str, Mapping[Period, int]]:
+        """The limits of the rules that have any."""
+        return {rule.id: rule.times_max for rule in self.rules if rule.times_max}

@@ -14,23 +14,24 @@ time zone) or lifetime. An activity older than the newest counted period counts 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from fractions import Fraction
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loyalty.program.lots import NEVER, earn, expire, expiry_after_months, spend
 from loyalty.program.model import (
     PERIODS,
     Activity,
+    Basis,
     ChannelsMultiplierRule,
     EngagementRule,
     FirstOnChannelRule,
     FixedRule,
     Line,
-    Match,
     MultiplierRule,
     NthChannelRule,
+    Payment,
     Posting,
     Program,
     Rule,
@@ -71,7 +72,7 @@ def step(program: Program, state: State, activity: Activity) -> tuple[State, tup
         postings = _limited(program, state, tuple(_awards(program, state, activity)), activity)
         state = _remember(program, state, activity, postings)
     lots = _move(program, state, postings, activity.occurred_at)
-    return replace(state, lots=lots), expired + postings
+    return State(lots, state.channels, state.counters), expired + postings
 
 
 def points_of(postings: tuple[Posting, ...]) -> int:
@@ -83,7 +84,7 @@ def _expired(state: State, at: datetime) -> tuple[State, tuple[Posting, ...]]:
     lots, points = expire(state.lots, at=at)
     if not points:
         return state, ()
-    return replace(state, lots=lots), (Posting("expiry", "expiry", -points),)
+    return State(lots, state.channels, state.counters), (Posting("expiry", "expiry", -points),)
 
 
 def _move(program: Program, state: State, postings: tuple[Posting, ...], at: datetime) -> Lots:
@@ -117,59 +118,34 @@ class _Case(NamedTuple):
 def _awards(program: Program, state: State, activity: Activity) -> Iterator[Posting]:
     alive = {**state.channels, activity.channel: activity.occurred_at}
     case = _Case(state, activity, alive, [])
-    for rule in program.rules:
+    for rule in program.rules_by_channel.get(activity.channel, ()):
         if _is_about(rule, activity):
             yield from _JUDGES[type(rule)](rule, case)
 
 
 def _is_about(rule: Rule, activity: Activity) -> bool:
-    """Whether channel and store fit; products are looked at line by line."""
-    only, excluding = rule.only, rule.excluding
-    return (
-        (not only.channels or activity.channel in only.channels)
-        and (not only.stores or activity.store in only.stores)
-        and activity.channel not in excluding.channels
-        and activity.store not in excluding.stores
-    )
+    """Whether the store fits; the channel does already, and products are looked at by line."""
+    only, excluding = rule.only.stores, rule.excluding.stores
+    return (not only or activity.store in only) and activity.store not in excluding
 
 
 def _lines(rule: Rule, activity: Activity) -> list[tuple[int, Line]]:
     """The lines that a rule is about, with their positions."""
     only, excluding = rule.only, rule.excluding
-    if not only.names_products and not excluding.names_products:
-        return list(enumerate(activity.lines))
-    return [
-        (position, line)
-        for position, line in enumerate(activity.lines)
-        if _names(only, line, default=True) and not _names(excluding, line, default=False)
-    ]
-
-
-def _names(match: Match, line: Line, *, default: bool) -> bool:
-    """Whether any of the sets names the line; `default` if there is no set at all."""
-    if not match.names_products:
-        return default
-    return (
-        line.sku in match.skus
-        or line.brand in match.brands
-        or any(is_within(line.category, category) for category in match.categories)
-    )
-
-
-def is_within(category: str, ancestor: str) -> bool:
-    """Whether a category path is the other one or below it: `Dairy/Milk` is within `Dairy`."""
-    return category == ancestor or category.startswith(f"{ancestor}/")
+    lines = list(enumerate(activity.lines))
+    if only.names_products:
+        lines = [pair for pair in lines if only.names(pair[1])]
+    if excluding.names_products:
+        lines = [pair for pair in lines if not excluding.names(pair[1])]
+    return lines
 
 
 def _spend(rule: SpendRule, case: _Case) -> Iterator[Posting]:
     activity = case.activity
-    if not activity.lines:
-        return
-    if sum(_worth(rule, line) for line in activity.lines) < rule.amount_min:
-        return
     lines = _lines(rule, activity)
-    by_line = _basis_by_line(rule, lines, activity)
-    shipping = activity.shipping_amount if rule.basis.shipping_earns else 0
+    if not lines or sum(_worth(rule, line) for line in activity.lines) < rule.amount_min:
+        return
+    by_line, shipping = _basis(rule, lines, activity)
     basis = sum(by_line.values()) + shipping
     points = _spend_points(rule, [*by_line.values(), shipping], basis)
     case.parts.append(_SpendPart(points, by_line, basis))
@@ -202,22 +178,33 @@ def _worth(rule: SpendRule, line: Line) -> int:
     return worth
 
 
-def _basis_by_line(
+def _basis(
     rule: SpendRule, lines: list[tuple[int, Line]], activity: Activity
-) -> dict[int, int]:
-    """What of each line counts; payments that earn nothing are taken off in proportion."""
+) -> tuple[dict[int, int], int]:
+    """What counts of each line and of the shipping, without payments that earn nothing.
+
+    Such a payment covers tax and shipping too, so all that was charged loses the same share.
+    """
     worth = {position: _worth(rule, line) for position, line in lines}
-    basis, payment = rule.basis, activity.payment
-    excluded = 0 if basis.gift_cards_earn else payment.gift_card_amount
-    excluded += 0 if basis.points_payments_earn else payment.points_amount
+    shipping = activity.shipping_amount if rule.basis.shipping_earns else 0
+    excluded = _excluded(rule.basis, activity.payment)
     if not excluded:
-        return worth
-    total = sum(_worth(rule, line) for line in activity.lines) + activity.shipping_amount
-    excluded = min(excluded, total)
-    return {
-        position: amount - share(amount, of=excluded, total=total)
-        for position, amount in worth.items()
-    }
+        return worth, shipping
+    charged = sum(line.amount + line.tax for line in activity.lines) + activity.shipping_amount
+    excluded = min(excluded, charged)
+    amounts = [*worth.values(), shipping]
+    # Cumulative, so that the parts lose together what the whole does, to the cent.
+    lost = [share(upto, of=excluded, total=charged) for upto in accumulate(amounts, initial=0)]
+    counts = [
+        amount - (after - before)
+        for amount, (before, after) in zip(amounts, pairwise(lost), strict=True)
+    ]
+    return dict(zip(worth, counts, strict=False)), counts[-1]
+
+
+def _excluded(basis: Basis, payment: Payment) -> int:
+    excluded = 0 if basis.gift_cards_earn else payment.gift_card_amount
+    return excluded + (0 if basis.points_payments_earn else payment.points_amount)
 
 
 def _positions(lines: list[tuple[int, Line]], activity: Activity) -> tuple[int, ...]:
@@ -313,8 +300,8 @@ def _limited(
     program: Program, state: State, postings: tuple[Posting, ...], activity: Activity
 ) -> tuple[Posting, ...]:
     """The postings without those of rules that have paid often enough."""
-    limits = {rule.id: rule.times_max for rule in program.rules if rule.times_max}
-    if not limits:
+    limits = program.limited_rules
+    if not any(posting.rule in limits for posting in postings):
         return postings
     names = _period_names(program, activity.occurred_at)
     return tuple(
@@ -348,17 +335,17 @@ def _remember(
     last_at = state.channels.get(activity.channel)
     at = activity.occurred_at if last_at is None else max(last_at, activity.occurred_at)
     channels = {**state.channels, activity.channel: at}
-    paid = {posting.rule for posting in postings}
-    limited = [rule for rule in program.rules if rule.times_max and rule.id in paid]
-    if not limited:
-        return replace(state, channels=channels)
+    limits = program.limited_rules
+    paid = [posting.rule for posting in postings if posting.rule in limits]
+    if not paid:
+        return State(state.lots, channels, state.counters)
     names = _period_names(program, activity.occurred_at)
     counters = dict(state.counters)
-    for rule in limited:
-        counters[rule.id] = {
-            period: _counted(state, rule.id, period, names[period]) for period in rule.times_max
+    for rule in paid:
+        counters[rule] = {
+            period: _counted(state, rule, period, names[period]) for period in limits[rule]
         }
-    return replace(state, channels=channels, counters=counters)
+    return State(state.lots, channels, counters)
 
 
 def _counted(state: State, rule_id: str, period: str, name: str) -> tuple[str, int]:
@@ -368,7 +355,7 @@ def _counted(state: State, rule_id: str, period: str, name: str) -> tuple[str, i
 
 def _adjustment(state: State, activity: Activity) -> tuple[Posting, ...]:
     if state.balance + activity.points < 0 > activity.points:
-        raise OverdrawnError
+        raise OverdrawnError(f"The balance is {state.balance}.")
     return (Posting("adjustment", "adjustment", activity.points),)
 
 

@@ -8,7 +8,7 @@ from flask import g
 from marshmallow import Schema, fields
 
 from loyalty.kit.clock import now
-from loyalty.kit.fields import Moment, Output
+from loyalty.kit.fields import Instant, Moment, Output
 from loyalty.kit.http import Answer, Blueprint, idempotency_key, provided, replayed
 from loyalty.members.model import KeyReusedError
 from loyalty.program.document import ProgramSchema
@@ -57,8 +57,8 @@ class VersionSchema(Output):
     """A published version."""
 
     version = fields.Integer(required=True)
-    starts_at = Moment(required=True)
-    published_at = Moment(required=True)
+    starts_at = Instant(required=True)
+    published_at = Instant(required=True)
     published_by = fields.String(required=True)
     program = fields.Nested(ProgramSchema, required=True)
 
@@ -110,6 +110,7 @@ def list_versions() -> Answer:
 
 @blp.route("/program/versions", methods=["POST"])
 @blp.requires("program:write")
+@blp.idempotent()
 @blp.arguments(PublishSchema, example={"program": PROGRAM_EXAMPLE})
 @blp.response(201, VersionSchema, example=_VERSION_EXAMPLE)
 @blp.raises(InvalidProgramError, PastStartError, KeyReusedError)
