@@ -253,7 +253,9 @@ def _document(app: Flask) -> None:
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)
     app.register_blueprint(
-        get_swaggerui_blueprint("/docs", "/openapi.json", config={"app_name": "Carnet API", "validatorUrl": None})
+        get_swaggerui_blueprint(
+            "/docs", "/openapi.json", config={"app_name": "Carnet API", "validatorUrl": None}
+        )
     )
     app.add_url_rule("/", "home", lambda: redirect("/docs/"))
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from marshmallow import Schema, fields
+from marshmallow import fields
 
 from loyalty.catalogue.schemas import STORE_PATTERN, PriceSchema
 from loyalty.consent.model import MARKETING_CHANNELS
-from loyalty.kit.fields import Choice, Output, QueryWhole, Text
+from loyalty.kit.fields import Choice, QueryWhole, Text
+from loyalty.kit.schemas import Input, Output
 from loyalty.program.document import channel_field
 
 LIMIT_MAX = 100
 
 
-class WhereSchema(Schema):
+class WhereSchema(Input):
     """For which place, and how many."""
 
     channel = channel_field(metadata={"description": "Where it will be shown."})
@@ -20,7 +21,7 @@ class WhereSchema(Schema):
     limit = QueryWhole(1, LIMIT_MAX, load_default=10)
 
 
-class AudienceSchema(Schema):
+class AudienceSchema(Input):
     """Which audience, and how many picks a member."""
 
     channel = Choice(MARKETING_CHANNELS, required=True)

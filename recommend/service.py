@@ -195,6 +195,12 @@ def kept(
     back: dict[str, int] = {}
     baskets: list[tuple[PastBasket, tuple[str, ...]]] = []
     for past in history:
+        if not back and min(past.quantities.values(), default=0) > 0:
+            # Nothing came back since: the usual case, and the history is long.
+            skus = [sku for sku in past.quantities if sku not in sensitive]
+            if skus:
+                baskets.append((past, tuple(skus)))
+            continue
         skus = []
         for sku, quantity in past.quantities.items():
             returned = min(max(quantity, 0), back.get(sku, 0))

@@ -6,23 +6,24 @@ import math
 from typing import Any
 from zoneinfo import available_timezones
 
-from marshmallow import Schema, fields, validate
 from marshmallow import ValidationError as Mistake
+from marshmallow import fields, validate
 
-from loyalty.kit.fields import Amount, Flag, Output, Text
+from loyalty.kit.fields import Amount, Flag, Text
+from loyalty.kit.schemas import Input, Output
 
 # Part of the key under which a receipt exists once, so without the separator of such keys.
 STORE_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._:-]*$"
 
 
-class PriceSchema(Schema):
+class PriceSchema(Input):
     """What it costs."""
 
     amount = Amount(required=True, metadata={"description": "Minor units."})
     currency = Text(3, pattern="^[A-Z]{3}$", required=True)
 
 
-class ProductSchema(Schema):
+class ProductSchema(Input):
     """A product: one line of the NDJSON body."""
 
     sku = Text(64, required=True)
@@ -46,7 +47,7 @@ class _Degrees(fields.Float):
         return float(value)
 
 
-class StoreSchema(Schema):
+class StoreSchema(Input):
     """A store: one line of the NDJSON body."""
 
     id = Text(64, pattern=STORE_PATTERN, required=True)

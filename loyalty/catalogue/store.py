@@ -120,10 +120,19 @@ def _restrictions(documents: Iterable[Document]) -> Restrictions:
 
 
 def _product_document(product: Product) -> Document:
-    document = {"_id": product.sku, **asdict(product)}
-    del document["sku"]
-    document["restricted"] = product.sensitive or not (product.available and product.rebuyable)
-    return document
+    price = product.price
+    return {
+        "_id": product.sku,
+        "name": product.name,
+        "category": product.category,
+        "brand": product.brand,
+        "price": {"amount": price.amount, "currency": price.currency} if price else None,
+        "image_url": product.image_url,
+        "sensitive": product.sensitive,
+        "rebuyable": product.rebuyable,
+        "available": product.available,
+        "restricted": product.sensitive or not (product.available and product.rebuyable),
+    }
 
 
 def _product(document: Document) -> Product:

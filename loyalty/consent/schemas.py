@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from marshmallow import Schema, fields, validates_schema
 from marshmallow import ValidationError as Mistake
+from marshmallow import fields
 
 from loyalty.consent.model import MARKETING_CHANNELS, METHODS, PURPOSES, PURPOSES_BY_CHANNEL
-from loyalty.kit.fields import Choice, Flag, Items, Moment, Output, QueryWhole, Text
+from loyalty.kit.fields import Choice, Flag, Items, Moment, QueryWhole, Text
+from loyalty.kit.schemas import Input, Output
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _BY_CHANNEL = sorted(PURPOSES_BY_CHANNEL)
 _EVERYWHERE = sorted(PURPOSES.keys() - PURPOSES_BY_CHANNEL)
 
 
-class DecisionSchema(Schema):
+class DecisionSchema(Input):
     """Yes or no to a purpose; marketing is agreed to channel by channel."""
 
     purpose = Choice(PURPOSES, required=True)
@@ -31,8 +35,8 @@ class DecisionSchema(Schema):
         ]
     }
 
-    @validates_schema
-    def _channel_fits(self, data: dict[str, Any], **_: Any) -> None:
+    def check(self, data: Mapping[str, Any]) -> None:
+        """A channel where the purpose has channels, and only there."""
         by_channel = data["purpose"] in PURPOSES_BY_CHANNEL
         if by_channel and "channel" not in data:
             raise Mistake("Name the channel: marketing is agreed to channel by channel.", "channel")
@@ -40,7 +44,7 @@ class DecisionSchema(Schema):
             raise Mistake(f"{data['purpose']} has no channels.", "channel")
 
 
-class ConsentsWriteSchema(Schema):
+class ConsentsWriteSchema(Input):
     """What a member decided, and how."""
 
     decisions = Items(fields.Nested(DecisionSchema), 50, length_min=1, required=True)
@@ -84,7 +88,7 @@ class RecordsSchema(Output):
     next_cursor = fields.String(allow_none=True, required=True)
 
 
-class PageSchema(Schema):
+class PageSchema(Input):
     """Which page of a list."""
 
     limit = QueryWhole(1, 200, load_default=50)

@@ -8,6 +8,7 @@ from bson import ObjectId
 
 from loyalty.consent.model import ConsentRequiredError, Flags, Record, decided
 from loyalty.consent.store import StaleRecordError
+from loyalty.kit.errors import UnavailableError
 from loyalty.members.model import MemberNotFoundError
 
 if TYPE_CHECKING:
@@ -57,7 +58,24 @@ def record(
         except StaleRecordError:
             continue
         return fresh
-    raise StaleRecordError
+    raise UnavailableError("Too many decisions of this member at once; nothing was written.")
+
+
+def first_record(
+    member_id: str, decisions: Sequence[Decision], *, method: str, at: datetime, by: str
+) -> Record:
+    """The first record of a member, for an import."""
+    return Record(
+        id=str(ObjectId()),
+        member_id=member_id,
+        seq=1,
+        decisions=tuple(decisions),
+        flags=decided(Flags(), decisions),
+        method=method,
+        notice_version=None,
+        recorded_at=at,
+        recorded_by=by,
+    )
 
 
 def flags_of(member_id: str, *, consents: ConsentStore) -> Flags:

@@ -12,13 +12,14 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from loyalty.catalogue.model import Price, Product, Store
-from loyalty.program.model import Line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 CURRENCY = "USD"
 CHANNELS_BY_DIGIT = ("store",) * 6 + ("web",) * 2 + ("app", "call_centre")
@@ -91,13 +92,13 @@ PROGRAM: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """One basket of a household."""
+    """One basket of a household; the lines as a till would send them."""
 
     number: str
     at: datetime
     channel: str
     store: str | None
-    lines: tuple[Line, ...]
+    lines: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,21 +168,32 @@ class Journey:
 
     def households(self) -> Iterator[Household]:
         """The households with their baskets, one after another."""
-        columns = [
-            "household_id",
-            "basket_id",
-            "transaction_timestamp",
-            "store_id",
-            "product_id",
-            "quantity",
-            "sales_value",
-            "retail_disc",
-            "coupon_match_disc",
-        ]
-        rows = self._baskets[columns].assign(household_id=self._baskets["household_id"].astype(int))
-        order = ["household_id", "transaction_timestamp", "basket_id"]
-        for number, own in rows.sort_values(order).groupby("household_id", sort=True):
-            yield Household(int(number), tuple(_receipts(own.itertuples(index=False, name=None))))
+        for number, group in groupby(self._receipts(), key=itemgetter(0)):
+            yield Household(number, tuple(receipt for _, receipt in group))
+
+    def _receipts(self) -> Iterator[tuple[int, Receipt]]:
+        """Each basket with its household, in order of household and time."""
+        rows = zip(*self._columns(), strict=True)
+        for (number, basket, at, store), lines in groupby(rows, key=itemgetter(0, 1, 2, 3)):
+            yield number, _receipt(basket, at, store, lines)
+
+    def _columns(self) -> list[list[Any]]:
+        """The table's columns as the API takes them: whole cents, whole units, UTC seconds."""
+        rows = self._baskets.assign(household=self._baskets["household_id"].astype(int))
+        rows = rows.sort_values(["household", "transaction_timestamp", "basket_id"])
+        discounts = rows["retail_disc"].abs() + rows["coupon_match_disc"].abs()
+        columns = (
+            rows["household"],
+            rows["basket_id"].astype(str),
+            rows["transaction_timestamp"].astype("datetime64[s]").astype("int64"),
+            rows["store_id"].astype(str),
+            rows["product_id"].astype(str),
+            # Fuel and loose goods come in odd units, and a few lines were not counted at all.
+            rows["quantity"].astype(int).clip(1, QUANTITY_MAX),
+            (rows["sales_value"] * 100).round().astype(int).clip(lower=0),
+            (discounts * 100).round().astype(int).clip(lower=0),
+        )
+        return [column.tolist() for column in columns]
 
 
 def store_id(number: str) -> str:
@@ -189,35 +201,14 @@ def store_id(number: str) -> str:
     return f"S{number}"
 
 
-def _receipts(rows: Iterator[tuple[Any, ...]]) -> Iterator[Receipt]:
-    number, lines, last = "", [], None
-    for row in rows:
-        if row[1] != number and last is not None:
-            yield _receipt(last, lines)
-            lines = []
-        number, last = row[1], row
-        lines.append(_line(row))
-    if last is not None:
-        yield _receipt(last, lines)
-
-
-def _receipt(row: tuple[Any, ...], lines: list[Line]) -> Receipt:
-    _, basket, at, store, *_ = row
-    channel = CHANNELS_BY_DIGIT[int(str(basket)[-1])]
-    moment = datetime.fromtimestamp(at.timestamp(), UTC).replace(microsecond=0)
-    at_store = store_id(str(store)) if channel == "store" else None
-    return Receipt(str(basket), moment, channel, at_store, tuple(lines))
-
-
-def _line(row: tuple[Any, ...]) -> Line:
-    *_, sku, quantity, value, retail, coupon_match = row
-    return Line(
-        sku=str(sku),
-        # Fuel and loose goods come in odd units, and a few lines were not counted at all.
-        quantity=min(max(1, int(quantity)), QUANTITY_MAX),
-        amount=max(0, round(value * 100)),
-        discount=max(0, round((abs(retail) + abs(coupon_match)) * 100)),
+def _receipt(basket: str, at: int, store: str, rows: Iterable[tuple[Any, ...]]) -> Receipt:
+    channel = CHANNELS_BY_DIGIT[int(basket[-1])]
+    at_store = store_id(store) if channel == "store" else None
+    lines = tuple(
+        {"sku": sku, "quantity": quantity, "amount": amount, "discount": discount}
+        for *_, sku, quantity, amount, discount in rows
     )
+    return Receipt(basket, datetime.fromtimestamp(at, UTC), channel, at_store, lines)
 
 
 def _product(sku: str, names: Sequence[str], brand: str, price: int) -> Product:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from loyalty.consent import service as consent
 from loyalty.consent.model import (
     ANALYTICS,
     MARKETING,
@@ -13,13 +13,14 @@ from loyalty.consent.model import (
     STAFF_VIEW,
     Decision,
 )
+from loyalty.consent.service import first_record
 from loyalty.importing.complete_journey import PROGRAM
 from loyalty.journal.bulk import append_all
 from loyalty.journal.codec import activity_to_document
 from loyalty.journal.model import key_of
 from loyalty.journal.service import Draft, complete_lines
-from loyalty.members import service as members
-from loyalty.members.service import fingerprint
+from loyalty.members.model import Member, normal
+from loyalty.members.service import fingerprint, new_member_id
 from loyalty.program.document import ProgramSchema
 from loyalty.program.model import Activity
 from loyalty.versions import service as versions
@@ -32,9 +33,11 @@ if TYPE_CHECKING:
     from loyalty.catalogue.model import Product
     from loyalty.importing.complete_journey import Household, Journey, Receipt
     from loyalty.journal.service import Stores
+    from loyalty.members.model import Identifier
     from loyalty.program.model import Program
 
 SOURCE = "import:complete-journey"
+HOUSEHOLDS_A_WRITE = 50
 
 
 class Imported(NamedTuple):
@@ -92,35 +95,49 @@ def _program(at: datetime, stores: Stores) -> Program:
 def _drafts(
     journey: Journey, program: Program, at: datetime, stores: Stores
 ) -> Iterator[list[Draft]]:
-    for household in journey.households():
-        member_id = _enrol(household, at, stores)
-        # One read for all that a household ever bought.
-        skus = {line.sku for receipt in household.receipts for line in receipt.lines}
-        known = stores.catalogue.products(sorted(skus))
-        yield [_draft(each, member_id, program, at, known) for each in household.receipts]
+    households = journey.households()
+    while group := list(islice(households, HOUSEHOLDS_A_WRITE)):
+        member_ids = _enrol(group, at, stores)
+        _ask_consent(group, member_ids, at, stores)
+        for household in group:
+            # One read for all that a household ever bought.
+            skus = {line["sku"] for receipt in household.receipts for line in receipt.lines}
+            known = stores.catalogue.products(sorted(skus))
+            member_id = member_ids[household.number]
+            yield [_draft(each, member_id, program, at, known) for each in household.receipts]
 
 
-def _enrol(household: Household, at: datetime, stores: Stores) -> str:
-    """The household's member; enrolled and asked for consent if it is new."""
-    identifiers = [
-        {"type": "card", "value": household.card},
-        {"type": "email", "value": household.email},
+def _enrol(group: list[Household], at: datetime, stores: Stores) -> dict[int, str]:
+    """The members of the households by number; those that are new are enrolled together."""
+    keys = {each.number: f"{SOURCE}:{each.number}" for each in group}
+    known = stores.members.requested(list(keys.values()))
+    fresh = [
+        (Member(new_member_id(), "active", at), _identifiers(each), keys[each.number])
+        for each in group
+        if keys[each.number] not in known
     ]
-    enrolled = members.enrol(
-        identifiers, at=at, request_key=f"{SOURCE}:{household.number}", members=stores.members
-    )
-    if not enrolled.is_replay:
-        consent.record(
-            enrolled.member.id,
-            _decisions(household),
-            method="import",
-            notice_version=None,
-            at=at,
-            by=SOURCE,
-            consents=stores.consents,
-            members=stores.members,
-        )
-    return enrolled.member.id
+    if fresh:
+        stores.members.add_all(fresh)
+    known.update({key: member.id for member, _, key in fresh})
+    return {number: known[key] for number, key in keys.items()}
+
+
+def _identifiers(household: Household) -> list[Identifier]:
+    return [normal("card", household.card), normal("email", household.email)]
+
+
+def _ask_consent(
+    group: list[Household], member_ids: dict[int, str], at: datetime, stores: Stores
+) -> None:
+    """Record the decisions of those members who never decided anything."""
+    decided = stores.consents.flags_of(list(member_ids.values()))
+    records = [
+        first_record(member_ids[each.number], _decisions(each), method="import", at=at, by=SOURCE)
+        for each in group
+        if member_ids[each.number] not in decided
+    ]
+    if records:
+        stores.consents.append_all(records)
 
 
 def _decisions(household: Household) -> list[Decision]:

@@ -42,6 +42,13 @@ class InsufficientPointsError(ConflictError):
     title = "The member has not enough points"
 
 
+class PointsOutOfRangeError(ConflictError):
+    """The balance would be a number that JSON readers cannot hold exactly."""
+
+    code = "points_out_of_range"
+    title = "So many points cannot be kept"
+
+
 class UnknownChannelError(ConflictError):
     """The programme has no such channel."""
 

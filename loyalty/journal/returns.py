@@ -21,6 +21,7 @@ from loyalty.journal.service import (
     append,
     replay,
 )
+from loyalty.journal.store import RETURNS_MAX
 from loyalty.kit.errors import FieldError
 from loyalty.members.service import fingerprint
 from loyalty.program.model import Activity, Undone
@@ -74,6 +75,8 @@ def record_return(
 
     def complete(each: Draft) -> Draft:
         earlier = stores.journal.returns_of(purchase.member_id, purchase.key)
+        if len(earlier) >= RETURNS_MAX:
+            raise ReturnExceedsPurchaseError(f"It came back in {RETURNS_MAX} pieces already.")
         return _completed(each, purchase, earlier, body.get("lines"))
 
     return append(draft, stores, complete=complete)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from marshmallow import Schema, ValidationError, fields, validates_schema
+from marshmallow import ValidationError, fields
 
 from loyalty.catalogue.schemas import STORE_PATTERN
-from loyalty.kit.fields import Amount, Choice, Items, Moment, Output, Row, Text, Whole
+from loyalty.kit.fields import Amount, Choice, Items, Moment, Text, Whole
+from loyalty.kit.schemas import Input, Output
 from loyalty.members.model import MEMBER_ID_PATTERN
 from loyalty.members.schemas import IdentifierSchema
 from loyalty.program.document import POINTS_MAX, channel_field, currency_field
 from loyalty.program.model import ENGAGEMENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 LINES_MAX = 500
 QUANTITY_MAX = 100_000
@@ -29,7 +33,7 @@ def external_id_field() -> Text:
     )
 
 
-class LineSchema(Schema):
+class LineSchema(Input):
     """One line of a receipt, amounts for the whole line in minor units."""
 
     sku = Text(64, required=True, metadata={"examples": ["milk-1l"]})
@@ -43,14 +47,14 @@ class LineSchema(Schema):
     brand = Text(100, metadata={"description": "Used where the catalogue lacks the sku."})
 
 
-class PaymentSchema(Schema):
+class PaymentSchema(Input):
     """What part was paid with gift cards or points, in minor units."""
 
     gift_card_amount = Amount()
     points_amount = Amount()
 
 
-class _ActivitySchema(Schema):
+class _ActivitySchema(Input):
     external_id = external_id_field()
     channel = channel_field(required=True, metadata={"examples": ["store"]})
     store = Text(64, pattern=STORE_PATTERN, metadata={"examples": ["S1"]})
@@ -65,8 +69,8 @@ class _MemberActivitySchema(_ActivitySchema):
         "oneOf": [{"required": ["member"]}, {"required": ["identifier"]}]
     }
 
-    @validates_schema
-    def _names_one_member(self, data: dict[str, Any], **_: Any) -> None:
+    def check(self, data: Mapping[str, Any]) -> None:
+        """Exactly one of the two names the member."""
         if ("member" in data) == ("identifier" in data):
             raise ValidationError("Name the member by member or by identifier, not both.", "member")
 
@@ -75,7 +79,7 @@ class PurchaseSchema(_MemberActivitySchema):
     """A purchase."""
 
     currency = currency_field(required=True, metadata={"examples": ["EUR"]})
-    lines = Items(Row(LineSchema), LINES_MAX, length_min=1, required=True)
+    lines = Items(fields.Nested(LineSchema), LINES_MAX, length_min=1, required=True)
     shipping_amount = Amount()
     payment = fields.Nested(PaymentSchema)
 
@@ -86,7 +90,7 @@ class EngagementSchema(_MemberActivitySchema):
     type = Choice(ENGAGEMENTS, required=True)
 
 
-class PurchaseReferenceSchema(Schema):
+class PurchaseReferenceSchema(Input):
     """The purchase that comes back, by the id under which it was sent."""
 
     external_id = external_id_field()
@@ -94,7 +98,7 @@ class PurchaseReferenceSchema(Schema):
     store = Text(64, pattern=STORE_PATTERN)
 
 
-class ReturnLineSchema(Schema):
+class ReturnLineSchema(Input):
     """Units of a sku that come back."""
 
     sku = Text(64, required=True)
@@ -106,14 +110,14 @@ class ReturnSchema(_ActivitySchema):
 
     purchase = fields.Nested(PurchaseReferenceSchema, required=True)
     lines = Items(
-        Row(ReturnLineSchema),
+        fields.Nested(ReturnLineSchema),
         LINES_MAX,
         length_min=1,
         metadata={"description": "All that is left of the purchase, if absent."},
     )
 
 
-class AdjustmentSchema(Schema):
+class AdjustmentSchema(Input):
     """A correction by hand."""
 
     external_id = external_id_field()

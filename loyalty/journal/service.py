@@ -26,6 +26,7 @@ from loyalty.journal.model import (
     KeySeenError,
     MemberBusyError,
     PaymentExceedsTotalError,
+    PointsOutOfRangeError,
     StaleHeadError,
     UnknownChannelError,
     WrongCurrencyError,
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
     from loyalty.members.store import MemberStore
     from loyalty.versions.service import ProgramShelf
 
+# The greatest whole number that every JSON reader holds exactly (RFC 8259, section 6).
+BALANCE_MAX = 2**53 - 1
 # Under 50 writers at one member the unluckiest needed 31 tries; the request's deadline cuts first.
 APPEND_ATTEMPTS_MAX = 200
 RETRY_SECONDS_MAX = 0.004
@@ -130,12 +133,13 @@ def _purchase(
     _check_money(body, program)
     member_id = _resolve(body, program, key, at=at, stores=stores)
     payment = body.get("payment", {})
+    known = stores.catalogue.products([line["sku"] for line in body["lines"]])
     activity = Activity(
         kind="purchase",
         occurred_at=occurred_at,
         channel=body["channel"],
         store=store,
-        lines=_lines(body, stores),
+        lines=complete_lines(body["lines"], known),
         shipping_amount=body.get("shipping_amount", 0),
         payment=Payment(**payment) if payment else _NO_PAYMENT,
     )
@@ -235,6 +239,7 @@ def append(
         MemberNotFoundError: there is no such member.
         KeyReusedError: the key belongs to another fact.
         InsufficientPointsError: the fact would overdraw.
+        PointsOutOfRangeError: the balance could not be kept exactly.
         MemberBusyError: too many writers at this member; nothing was written.
     """
     for attempt in range(APPEND_ATTEMPTS_MAX):
@@ -260,12 +265,15 @@ def entry_after(head: Head | None, draft: Draft) -> Entry:
 
     Raises:
         InsufficientPointsError: it would overdraw.
+        PointsOutOfRangeError: the balance could not be kept exactly.
     """
     before = head.state if head else _EMPTY
     try:
         state, postings = step(draft.program, before, draft.activity)
     except OverdrawnError as error:
         raise InsufficientPointsError(str(error)) from error
+    if abs(state.balance) > BALANCE_MAX:
+        raise PointsOutOfRangeError
     activity = draft.activity
     return Entry(
         id=str(ObjectId()),
@@ -361,26 +369,24 @@ def _resolve(
     return enrol_provisional(_identifier(body), at=at, members=stores.members)
 
 
-def _lines(body: Mapping[str, Any], stores: Stores) -> tuple[Line, ...]:
-    lines = [Line(**line) for line in body["lines"]]
-    return complete_lines(lines, stores.catalogue.products([line.sku for line in lines]))
+def complete_lines(
+    lines: Sequence[Mapping[str, Any]], known: Mapping[str, Product]
+) -> tuple[Line, ...]:
+    """The lines of a body, with category and brand of the catalogue where it has the sku."""
+    return tuple(_line(each, known.get(each["sku"])) for each in lines)
 
 
-def complete_lines(lines: Sequence[Line], known: Mapping[str, Product]) -> tuple[Line, ...]:
-    """The lines with category and brand from the catalogue, where the catalogue has the sku."""
-    return tuple(
-        Line(
-            line.sku,
-            line.quantity,
-            line.amount,
-            line.tax,
-            line.discount,
-            product.category,
-            product.brand,
-        )
-        if (product := known.get(line.sku))
-        else line
-        for line in lines
+def _line(body: Mapping[str, Any], product: Product | None) -> Line:
+    if product is None:
+        return Line(**body)
+    return Line(
+        body["sku"],
+        body["quantity"],
+        body["amount"],
+        body.get("tax", 0),
+        body.get("discount", 0),
+        product.category,
+        product.brand,
     )
 
 

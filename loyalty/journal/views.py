@@ -18,6 +18,7 @@ from loyalty.journal.model import (
     InsufficientPointsError,
     MemberBusyError,
     PaymentExceedsTotalError,
+    PointsOutOfRangeError,
     PurchaseNotFoundError,
     ReturnExceedsPurchaseError,
     UnknownChannelError,
@@ -95,7 +96,14 @@ _ENTRY = {
     "postings": [{**_POSTING, "lines": [], "inputs": {"basis": 2190, "per_amount": 100}}],
 }
 _RESOLVING = (MemberNotFoundError, InvalidIdentifierError, IdentifierTakenError)
-_RECORDING = (KeyReusedError, MemberBusyError, BoundKeyError, NoProgramError, InFutureError)
+_RECORDING = (
+    KeyReusedError,
+    MemberBusyError,
+    BoundKeyError,
+    NoProgramError,
+    InFutureError,
+    PointsOutOfRangeError,
+)
 
 
 def _recorded(recorded: Recorded) -> Answer:
@@ -226,7 +234,12 @@ def post_engagement(body: dict[str, Any]) -> Answer:
 )
 @blp.response(201, RecordedSchema, example=_RECORDED)
 @blp.raises(
-    MemberNotFoundError, KeyReusedError, MemberBusyError, NoProgramError, InsufficientPointsError
+    MemberNotFoundError,
+    KeyReusedError,
+    MemberBusyError,
+    NoProgramError,
+    InsufficientPointsError,
+    PointsOutOfRangeError,
 )
 def post_adjustment(body: dict[str, Any], member_id: str) -> Answer:
     """Correct a balance by hand, with a reason and who answers for it."""

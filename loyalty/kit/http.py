@@ -56,6 +56,7 @@ STATUS_BY_KIND: tuple[tuple[type[CarnetError], int], ...] = (
 )
 ORJSON_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 FIELD_ERRORS_MAX = 20
+_JSON = {"Content-Type": "application/json"}
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,128}\Z")
 _IDEMPOTENCY_KEY_DOC = {
     "in": "header",
@@ -150,11 +151,11 @@ class StrictParser(FlaskParser):
         """
         read = self._read_query if location == "query" else self._read_json
         try:
-            return argmap.load(read(req or request, argmap))
+            return argmap.load(read(req or request))
         except ValidationError as error:
             raise invalid(error.messages) from error
 
-    def _read_json(self, req: Any, _schema: Schema) -> Any:
+    def _read_json(self, req: Any) -> Any:
         """The body as JSON; another content type is 415, broken JSON 400."""
         if not req.is_json:
             raise UnsupportedMediaError("Send the body as application/json.")
@@ -163,12 +164,12 @@ class StrictParser(FlaskParser):
         except orjson.JSONDecodeError as error:
             raise MalformedError(f"The body is not valid JSON: {error}.") from error
 
-    def _read_query(self, req: Any, schema: Schema) -> Any:
+    def _read_query(self, req: Any) -> dict[str, str]:
         """The query; a name that comes twice is refused, for it would mean two things."""
         for name, values in req.args.lists():
             if len(values) > 1:
                 raise invalid({name: ["Is given more than once."]})
-        return self.load_querystring(req, schema)
+        return dict(req.args.items())
 
 
 def invalid(messages: Any) -> InvalidError:
@@ -378,4 +379,7 @@ def idempotency_key() -> str | None:
 
 def replayed(body: dict[str, Any], status: int, *, is_replay: bool) -> Answer:
     """An answer that says whether the effect was already there."""
-    return body, status, {"Idempotent-Replay": "true"} if is_replay else {}
+    answer = Response(orjson.dumps(body, option=ORJSON_OPTIONS), status, _JSON)
+    if is_replay:
+        answer.headers.add("Idempotent-Replay", "true")
+    return answer

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.1
 STOP_SECONDS_MAX = 15.0
 # A database that dies more often than this within a minute is not helped by another start.
-REVIVALS_A_MINUTE_MAX = 10
+REVIVALS_A_MINUTE_MAX = 30
 
 
 class StopAsked(BaseException):  # a wish, not an error
@@ -99,11 +99,20 @@ def _watch(gunicorn: subprocess.Popen[bytes], mongod: EmbeddedMongo | None) -> i
             if len(revived_at) >= REVIVALS_A_MINUTE_MAX:
                 raise EmbeddedDatabaseError("mongod keeps dying; see mongod.log in the data dir.")
             revived_at.append(time.monotonic())
-            log().error("database_died", action="starting it again")
-            mongod.revive()
-            log().info("database_is_back")
+            _revive(mongod)
         time.sleep(POLL_SECONDS)
     return code
+
+
+def _revive(mongod: EmbeddedMongo) -> None:
+    log().error("database_died", action="starting it again")
+    try:
+        mongod.revive()
+    except EmbeddedDatabaseError:
+        # It may have been killed while it was starting: the next round tries again.
+        log().error("database_died_while_starting")
+    else:
+        log().info("database_is_back")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

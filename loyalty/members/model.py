@@ -100,13 +100,13 @@ def is_member_id(text: str) -> bool:
     return bool(_MEMBER_ID.match(text))
 
 
-def normal(kind: str, value: str, *, place: str = "identifier") -> Identifier:
+def normal(kind: str, value: str, *, place: str = "identifier.value") -> Identifier:
     """The identifier in the form under which every channel finds the same member.
 
     Args:
         kind: `card`, `email`, `phone`, `app`, `social:<network>` or `marketplace:<name>`.
         value: as the channel knows it.
-        place: where in the body it stands, for the error.
+        place: where in the body the value stands, for the error.
 
     Raises:
         InvalidIdentifierError: the value cannot be one of that type.
@@ -115,7 +115,7 @@ def normal(kind: str, value: str, *, place: str = "identifier") -> Identifier:
     result = normalise(value)
     if not result:
         what = f"Is not a valid {kind.partition(':')[0]} identifier."
-        raise InvalidIdentifierError(what, errors=(FieldError(f"{place}.value", what),))
+        raise InvalidIdentifierError(what, errors=(FieldError(place, what),))
     return Identifier(kind, result)
 
 

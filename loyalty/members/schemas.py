@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from marshmallow import Schema, fields
+from marshmallow import fields
 
 from loyalty.access.tokens import TOKEN_SECONDS_MAX
-from loyalty.kit.fields import Items, Moment, Output, Text, Whole
+from loyalty.kit.fields import Items, Moment, Text, Whole
+from loyalty.kit.schemas import Input, Output
 from loyalty.members.model import IDENTIFIER_TYPE_PATTERN, IDENTIFIERS_MAX
 
 
-class IdentifierSchema(Schema):
+class IdentifierSchema(Input):
     """How a member is known on a channel."""
 
     type = Text(64, pattern=IDENTIFIER_TYPE_PATTERN, required=True, metadata={"examples": ["card"]})
     value = Text(254, required=True, metadata={"examples": ["9300 1234 5678"]})
 
 
-class EnrolSchema(Schema):
+class EnrolSchema(Input):
     """A new member."""
 
     identifiers = Items(fields.Nested(IdentifierSchema), IDENTIFIERS_MAX, load_default=list)
 
 
-class LookupSchema(Schema):
+class LookupSchema(Input):
     """Whom to look up. In a body, because an identifier is personal and a URL is not private."""
 
     identifier = fields.Nested(IdentifierSchema, required=True)
@@ -46,7 +47,7 @@ class MemberSchema(Output):
     identifiers = fields.List(fields.Nested(LinkedIdentifierSchema), required=True)
 
 
-class TokenRequestSchema(Schema):
+class TokenRequestSchema(Input):
     """How long the browser's token shall live."""
 
     expires_in_seconds = Whole(30, TOKEN_SECONDS_MAX, load_default=TOKEN_SECONDS_MAX)

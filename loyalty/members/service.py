@@ -80,7 +80,7 @@ def enrol(
 
 def _normal_all(identifiers: Sequence[Mapping[str, str]]) -> list[Identifier]:
     wanted = {
-        normal(each["type"], each["value"], place=f"identifiers.{position}"): None
+        normal(each["type"], each["value"], place=f"identifiers.{position}.value"): None
         for position, each in enumerate(identifiers)
     }
     return list(wanted)
@@ -131,7 +131,7 @@ def link(
         MemberNotFoundError, IdentifierTakenError, TooManyIdentifiersError,
         InvalidIdentifierError: as they say.
     """
-    wanted = normal(identifier["type"], identifier["value"], place="body")
+    wanted = normal(identifier["type"], identifier["value"], place="value")
     members.link(member_id, [wanted], at=at)
     return members.get(member_id)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cryptography.fernet import Fernet
 from pymongo import ASCENDING, IndexModel
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 
 from loyalty.kit.mongo import DURABLE
@@ -111,13 +111,7 @@ class MemberStore:
             IdentifierTakenError: one belongs to another member.
             EnrolmentExistsError: the idempotency key was used.
         """
-        document: Document = {
-            "_id": member.id,
-            "status": member.status,
-            "enrolled_at": member.enrolled_at,
-        }
-        if request:
-            document["request"] = {"key": request[0], "fingerprint": request[1]}
+        document = _member_document(member, request)
         claims = [self._claim(each, member.id, member.enrolled_at) for each in identifiers]
 
         def write(session: ClientSession) -> None:
@@ -128,6 +122,36 @@ class MemberStore:
             self._insert(claims, session)
 
         self._transact(write)
+
+    def add_all(self, enrolments: Sequence[tuple[Member, Sequence[Identifier], str]]) -> None:
+        """Keep many new members with their identifiers and request keys, all or nothing.
+
+        Raises:
+            IdentifierTakenError: an identifier belongs to somebody, or a request key was used.
+        """
+        documents = [_member_document(member, (key, "")) for member, _, key in enrolments]
+        claims = [
+            self._claim(each, member.id, member.enrolled_at)
+            for member, identifiers, _ in enrolments
+            for each in identifiers
+        ]
+
+        def write(session: ClientSession) -> None:
+            try:
+                self._members.insert_many(documents, session=session)
+            except BulkWriteError as error:
+                if _is_duplicate(error):
+                    raise IdentifierTakenError from error
+                raise
+            self._insert(claims, session)
+
+        self._transact(write)
+
+    def requested(self, request_keys: Sequence[str]) -> dict[str, str]:
+        """The members that were enrolled under those of the request keys that were used."""
+        query = {"request.key": {"$in": list(request_keys)}}
+        found = self._members.find(query, {"request.key": 1})
+        return {each["request"]["key"]: each["_id"] for each in found}
 
     def link(self, member_id: str, identifiers: Sequence[Identifier], *, at: datetime) -> None:
         """Claim more identifiers for a member; those it already has stay as they are.
@@ -216,7 +240,7 @@ class MemberStore:
         try:
             if claims:
                 self._identifiers.insert_many(claims, session=session)
-        except Exception as error:
+        except BulkWriteError as error:
             if _is_duplicate(error):
                 raise IdentifierTakenError from error
             raise
@@ -248,6 +272,16 @@ class MemberStore:
         return LinkedIdentifier(document["ref"], self._reveal(document), document["linked_at"])
 
 
-def _is_duplicate(error: Exception) -> bool:
-    details = getattr(error, "details", None) or {}
-    return any(each.get("code") == 11000 for each in details.get("writeErrors", []))  # noqa: PLR2004
+def _member_document(member: Member, request: tuple[str, str] | None) -> Document:
+    document: Document = {
+        "_id": member.id,
+        "status": member.status,
+        "enrolled_at": member.enrolled_at,
+    }
+    if request:
+        document["request"] = {"key": request[0], "fingerprint": request[1]}
+    return document
+
+
+def _is_duplicate(error: BulkWriteError) -> bool:
+    return any(each.get("code") == 11000 for each in error.details.get("writeErrors", []))  # noqa: PLR2004

@@ -6,10 +6,10 @@ from flask import Response
 from marshmallow import fields
 
 from loyalty.kit.errors import UnavailableError
-from loyalty.kit.fields import Output
 from loyalty.kit.http import Answer, Blueprint, provided
 from loyalty.kit.mongo import Database, is_ready
 from loyalty.kit.observe import exposition
+from loyalty.kit.schemas import Output
 
 blp = Blueprint("operation", __name__, description="Health and metrics.", url_prefix="")
 

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from marshmallow import Schema, ValidationError, fields
 
 from loyalty.kit.fields import Choice, Flag, Items, OneOf, Text, Whole
+from loyalty.kit.schemas import Input
 from loyalty.program.model import (
     ENGAGEMENTS,
     Basis,
@@ -72,7 +73,7 @@ class _Factor(Text):
         )
 
 
-class MatchSchema(Schema):
+class MatchSchema(Input):
     """Which activities or lines: each list that is given must name it; products by any list."""
 
     channels = Items(channel_field(), CHANNELS_MAX)
@@ -82,7 +83,7 @@ class MatchSchema(Schema):
     brands = Items(Text(100), NAMES_MAX)
 
 
-class BasisSchema(Schema):
+class BasisSchema(Input):
     """Which money counts."""
 
     with_tax = Flag(load_default=False)
@@ -92,7 +93,7 @@ class BasisSchema(Schema):
     shipping_earns = Flag(load_default=False)
 
 
-class TimesMaxSchema(Schema):
+class TimesMaxSchema(Input):
     """How often a rule pays one member in a period of the programme's time zone."""
 
     day = Whole(1, 1000)
@@ -101,7 +102,7 @@ class TimesMaxSchema(Schema):
     lifetime = Whole(1, 1_000_000)
 
 
-class _RuleSchema(Schema):
+class _RuleSchema(Input):
     id = Text(40, pattern=NAME_PATTERN, form=NAME_FORM, required=True)
     # marshmallow takes declared fields off the class, so its own attribute `only` is not touched.
     only = fields.Nested(MatchSchema)  # type: ignore[assignment]
@@ -194,14 +195,14 @@ _RULES: dict[str, type[Rule]] = {
 }
 
 
-class ReturnPolicySchema(Schema):
+class ReturnPolicySchema(Input):
     """How points of returned goods are taken back."""
 
     balance = Choice(["within_balance", "may_go_negative"], load_default="may_go_negative")
     rounding = _rounding("half_up")
 
 
-class ProgramSchema(Schema):
+class ProgramSchema(Input):
     """A loyalty programme."""
 
     name = Text(100, required=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
 from loyalty.program.lots import Lots, balance_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from loyalty.program.money import Rounding
@@ -51,6 +51,10 @@ class Line:
     discount: int = 0
     category: str = ""
     brand: str = ""
+
+
+# A line with its position on the receipt.
+Numbered: TypeAlias = tuple[int, Line]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,19 +146,23 @@ class Match:
         names_products = bool(self.skus or self.categories or self.brands)
         object.__setattr__(self, "names_products", names_products)
 
-    def names(self, line: Line) -> bool:
-        """Whether any of the sets names the line; a category covers the paths below it."""
-        return (
-            line.sku in self.skus
-            or line.brand in self.brands
-            or (bool(self.categories) and not self.categories.isdisjoint(paths(line.category)))
-        )
+    def named(self, lines: Sequence[Numbered]) -> list[Numbered]:
+        """The lines that any of the sets names; a category covers the paths below it."""
+        skus, brands, categories = self.skus, self.brands, self.categories
+        return [
+            (position, line)
+            for position, line in lines
+            if line.sku in skus
+            or line.brand in brands
+            or (categories and not categories.isdisjoint(paths(line.category)))
+        ]
 
 
-def paths(category: str) -> list[str]:
+@lru_cache(maxsize=4096)
+def paths(category: str) -> frozenset[str]:
     """A category's path and those above it: `Dairy`, `Dairy/Milk` for `Dairy/Milk`."""
     steps = category.split("/")
-    return ["/".join(steps[:depth]) for depth in range(1, len(steps) + 1)]
+    return frozenset("/".join(steps[:depth]) for depth in range(1, len(steps) + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +199,23 @@ class SpendRule(Rule):
 
 
 @dataclass(frozen=True, slots=True)
-class MultiplierRule(Rule):
-    """The spend points of the matching lines, times `factor`; posts what that adds."""
+class _FactorRule(Rule):
+    """Spend points times `factor`; `extra` is what the factor adds, worked out once."""
 
     factor: Fraction = Fraction(1)
     rounding: Rounding = "floor"
+    extra: Fraction = field(init=False)
+    factor_text: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Work out what every activity would ask for again."""
+        object.__setattr__(self, "extra", self.factor - 1)
+        object.__setattr__(self, "factor_text", f"{float(self.factor):g}")
+
+
+@dataclass(frozen=True, slots=True)
+class MultiplierRule(_FactorRule):
+    """The spend points of the matching lines, times `factor`; posts what that adds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,13 +251,11 @@ class FirstOnChannelRule(Rule):
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelsMultiplierRule(Rule):
+class ChannelsMultiplierRule(_FactorRule):
     """Spend points times `factor` while `channels_min` channels are alive in the window."""
 
     channels_min: int = 2
     window_days: int = 30
-    factor: Fraction = Fraction(1)
-    rounding: Rounding = "floor"
 
 
 @dataclass(frozen=True, slots=True)

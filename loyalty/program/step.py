@@ -31,6 +31,7 @@ from loyalty.program.model import (
     Line,
     MultiplierRule,
     NthChannelRule,
+    Numbered,
     Payment,
     Posting,
     Program,
@@ -111,13 +112,14 @@ class _Case(NamedTuple):
 
     state: State
     activity: Activity
+    lines: tuple[Numbered, ...]
     alive: Mapping[str, datetime]
     parts: list[_SpendPart]
 
 
 def _awards(program: Program, state: State, activity: Activity) -> Iterator[Posting]:
     alive = {**state.channels, activity.channel: activity.occurred_at}
-    case = _Case(state, activity, alive, [])
+    case = _Case(state, activity, tuple(enumerate(activity.lines)), alive, [])
     for rule in program.rules_by_channel.get(activity.channel, ()):
         if _is_about(rule, activity):
             yield from _JUDGES[type(rule)](rule, case)
@@ -129,21 +131,24 @@ def _is_about(rule: Rule, activity: Activity) -> bool:
     return (not only or activity.store in only) and activity.store not in excluding
 
 
-def _lines(rule: Rule, activity: Activity) -> list[tuple[int, Line]]:
+def _lines(rule: Rule, case: _Case) -> Sequence[Numbered]:
     """The lines that a rule is about, with their positions."""
     only, excluding = rule.only, rule.excluding
-    lines = list(enumerate(activity.lines))
+    lines: Sequence[Numbered] = case.lines
     if only.names_products:
-        lines = [pair for pair in lines if only.names(pair[1])]
+        lines = only.named(lines)
     if excluding.names_products:
-        lines = [pair for pair in lines if not excluding.names(pair[1])]
+        left_out = {position for position, _ in excluding.named(lines)}
+        lines = [pair for pair in lines if pair[0] not in left_out]
     return lines
 
 
 def _spend(rule: SpendRule, case: _Case) -> Iterator[Posting]:
     activity = case.activity
-    lines = _lines(rule, activity)
-    if not lines or sum(_worth(rule, line) for line in activity.lines) < rule.amount_min:
+    lines = _lines(rule, case)
+    if not lines:
+        return
+    if rule.amount_min and rule.amount_min > sum(_worth(rule, line) for line in activity.lines):
         return
     by_line, shipping = _basis(rule, lines, activity)
     basis = sum(by_line.values()) + shipping
@@ -179,7 +184,7 @@ def _worth(rule: SpendRule, line: Line) -> int:
 
 
 def _basis(
-    rule: SpendRule, lines: list[tuple[int, Line]], activity: Activity
+    rule: SpendRule, lines: Sequence[Numbered], activity: Activity
 ) -> tuple[dict[int, int], int]:
     """What counts of each line and of the shipping, without payments that earn nothing.
 
@@ -207,7 +212,7 @@ def _excluded(basis: Basis, payment: Payment) -> int:
     return excluded + (0 if basis.points_payments_earn else payment.points_amount)
 
 
-def _positions(lines: list[tuple[int, Line]], activity: Activity) -> tuple[int, ...]:
+def _positions(lines: Sequence[Numbered], activity: Activity) -> tuple[int, ...]:
     """The positions, or nothing if they are all of them."""
     if len(lines) == len(activity.lines):
         return ()
@@ -229,7 +234,7 @@ def _times(
 ) -> Iterator[Posting]:
     """What multiplying the spend points of the rule's lines adds."""
     activity = case.activity
-    lines = _lines(rule, activity)
+    lines = _lines(rule, case)
     base: Fraction | int = 0
     for part in case.parts:
         if len(lines) == len(activity.lines):
@@ -237,15 +242,19 @@ def _times(
         elif part.basis:
             covered = sum(part.basis_by_line.get(position, 0) for position, _ in lines)
             base += Fraction(part.points * covered, part.basis)
-    points = ROUNDINGS[rule.rounding](base * (rule.factor - 1))
+    points = ROUNDINGS[rule.rounding](base * rule.extra) if base else 0
     if points:
-        factor = f"{float(rule.factor):g}"
-        inputs = {"base": str(base), "factor": factor, "rounding": rule.rounding, **why}
+        inputs = {
+            "base": str(base),
+            "factor": rule.factor_text,
+            "rounding": rule.rounding,
+            **why,
+        }
         yield Posting(rule.id, "multiplier", points, _positions(lines, activity), inputs)
 
 
 def _fixed(rule: FixedRule, case: _Case) -> Iterator[Posting]:
-    lines = _lines(rule, case.activity)
+    lines = _lines(rule, case)
     counts = {
         "unit": sum(line.quantity for _, line in lines),
         "line": len(lines),

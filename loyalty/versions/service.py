@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from marshmallow import ValidationError
 
-from loyalty.kit.errors import FieldError
+from loyalty.kit.errors import FieldError, UnavailableError
 from loyalty.kit.fields import flatten
 from loyalty.members.model import KeyReusedError
 from loyalty.members.service import fingerprint
@@ -122,7 +122,7 @@ def publish(
             continue
         shelf.forget_age()
         return Published(version, is_replay=False)
-    raise VersionExistsError
+    raise UnavailableError("Too many versions are being published; nothing was written.")
 
 
 def _replay(seen: Version, mark: str) -> Published:

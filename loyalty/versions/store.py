@@ -46,7 +46,9 @@ class VersionStore:
 
     def by_request(self, request_key: str) -> Version | None:
         """The version that was published under an idempotency key."""
-        found = self._versions.find_one({"request_key": request_key})
+        # The type is what makes the partial index eligible.
+        query = {"request_key": {"$eq": request_key, "$type": "string"}}
+        found = self._versions.find_one(query)
         return _version(found) if found else None
 
     def add(self, version: Version) -> None:

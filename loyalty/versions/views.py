@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flask import g
-from marshmallow import Schema, fields
+from marshmallow import fields
 
 from loyalty.kit.clock import now
-from loyalty.kit.fields import Instant, Moment, Output
+from loyalty.kit.fields import Instant, Moment
 from loyalty.kit.http import Answer, Blueprint, idempotency_key, provided, replayed
+from loyalty.kit.schemas import Input, Output
 from loyalty.members.model import KeyReusedError
 from loyalty.program.document import ProgramSchema
 from loyalty.versions import service
@@ -46,7 +47,7 @@ PROGRAM_EXAMPLE = {
 }
 
 
-class PublishSchema(Schema):
+class PublishSchema(Input):
     """A document to publish as the next version."""
 
     program = fields.Nested(ProgramSchema, required=True)

@@ -113,7 +113,7 @@ FORGERIES: dict[str, tuple[dict[str, Any], str, str]] = {
 def test_a_forged_or_stale_token_is_nobody(api: Api, parts: Parts, name: str) -> None:
     changes, algorithm, kind = FORGERIES[name]
     member = api.enrol()
-    secret = None if algorithm == "none" else parts.tokens._secret
+    secret: Any = None if algorithm == "none" else parts.tokens._secret
     forged = jwt.encode(
         claims_of(member, **changes), secret, algorithm=algorithm, headers={"typ": kind}
     )

@@ -57,9 +57,7 @@ def test_a_decision_changes_what_it_names_and_nothing_else(shop: Api, member: st
     agreed = {name for name, granted in flags(shop, member).items() if granted}
     assert agreed == {"personalisation", "marketing:email"}
     shop.consent(member, "personalisation", granted=False)
-    assert {name for name, granted in flags(shop, member).items() if granted} == {
-        "marketing:email"
-    }
+    assert {name for name, granted in flags(shop, member).items() if granted} == {"marketing:email"}
 
 
 def test_the_last_of_two_decisions_in_one_request_holds(shop: Api, member: str) -> None:

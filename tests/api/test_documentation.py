@@ -63,9 +63,7 @@ def test_an_operation_is_documented_in_full(
 
 
 @pytest.mark.parametrize(("path", "method", "operation"), OPERATIONS)
-def test_its_examples_are_of_its_schemas(
-    path: str, method: str, operation: dict[str, Any]
-) -> None:
+def test_its_examples_are_of_its_schemas(path: str, method: str, operation: dict[str, Any]) -> None:
     for where, kind, content in contents(operation):
         whole = {**content["schema"], "components": document()["components"]}
         validator = jsonschema_rs.Draft202012Validator(whole, validate_formats=True)

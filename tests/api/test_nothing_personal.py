@@ -85,7 +85,9 @@ def every_refusal(shop: Api, other: Api) -> list[str]:
         ("POST", f"/v1/members/{nobody}/adjustments", {"points": "canary", "actor": 1}),
         ("POST", "/v1/program/versions", {"program": {"rules": [{"type": "canary"}]}}),
     ]
-    texts = [shop.call(method, path, json=body).get_data(as_text=True) for method, path, body in bodies]
+    texts = [
+        shop.call(method, path, json=body).get_data(as_text=True) for method, path, body in bodies
+    ]
     queries = ("/v1/picks?channel=canary", "/v1/members/canary@example.com", "/canary@example.com")
     texts += [shop.get(path).get_data(as_text=True) for path in queries]
     broken = b'{"identifier": {"type": "email", "value": "canary@example.com'

@@ -90,6 +90,7 @@ def train(parts: Parts, settings: Settings) -> Trained:
 
 @pytest.fixture
 def trained(busy: Shop, parts: Parts, settings: Settings) -> Trained:
+    assert busy.buyers
     return train(parts, settings)
 
 
@@ -188,8 +189,8 @@ def test_what_nobody_buys_twice_is_not_shown_to_who_has_it(busy: Shop) -> None:
 def test_what_went_back_does_not_count(busy: Shop) -> None:
     busy.api.buy(busy.newcomer, external_id="B1", lines=lines_of("milk"))
     assert shown(busy, busy.newcomer)[0]["reason"] == "consent"
-    back = {"external_id": "1", "channel": "store", "store": "S1"}
-    back |= {"purchase": {"external_id": "B1"}}
+    place = {"channel": "store", "store": "S1"}
+    back = {"external_id": "1", "purchase": {"external_id": "B1"}, **place}
     busy.api.post("/v1/returns", back, expect=201)
     assert shown(busy, busy.newcomer)[0]["reason"] == "no_history"
 
@@ -279,7 +280,7 @@ def test_who_withdraws_while_the_stream_runs_is_left_out(shop: Api, settings: Se
         shop.consent(member, "marketing", channel="email")
     headers = {"Authorization": f"Bearer {shop.key}"}
     stream = shop.client.get("/v1/picks?channel=email", headers=headers, buffered=False)
-    lines = iter(stream.response)
+    lines = stream.iter_encoded()
     first = orjson.loads(next(lines))
     shop.consent(members[-1], "marketing", channel="email", granted=False)
     rest = [orjson.loads(line)["member_id"] for line in lines]

@@ -142,9 +142,7 @@ def test_what_is_missing_is_named(shop: Api, parts: Parts, missing: str) -> None
 def test_a_text_that_is_no_json(api: Api, parts: Parts, text: bytes) -> None:
     path = f"/v1/members/{api.enrol()}/adjustments"
     before = dump(parts.database)
-    api.call(
-        "POST", path, data=text, headers={"Content-Type": "application/json"}, expect=400
-    )
+    api.call("POST", path, data=text, headers={"Content-Type": "application/json"}, expect=400)
     assert dump(parts.database) == before
 
 

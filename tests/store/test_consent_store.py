@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -149,12 +150,8 @@ def test_a_record_under_a_number_that_is_taken_is_refused(parts: Parts) -> None:
     made = record(parts, member, YES)
     before = dump(parts.database)
     with pytest.raises(StaleRecordError):
-        parts.consents.append(type(made)(**{**_fields(made), "id": "0" * 24}))
+        parts.consents.append(replace(made, id="0" * 24))
     assert dump(parts.database) == before
-
-
-def _fields(made: Record) -> dict[str, object]:
-    return {name: getattr(made, name) for name in made.__slots__}
 
 
 def test_decisions_at_once_are_all_kept_in_some_order(parts: Parts) -> None:
@@ -208,8 +205,7 @@ def test_first_records_of_many_at_once(parts: Parts) -> None:
     members = [enrolled(parts) for _ in range(3)]
     made = record(parts, members[0], YES)
     others = [
-        type(made)(**{**_fields(made), "id": f"{n:024}", "member_id": member})
-        for n, member in enumerate(members[1:])
+        replace(made, id=f"{n:024}", member_id=member) for n, member in enumerate(members[1:])
     ]
     parts.consents.append_all(others)
     assert all(

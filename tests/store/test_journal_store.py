@@ -15,6 +15,7 @@ from loyalty.journal.model import (
     Head,
     InsufficientPointsError,
     KeySeenError,
+    PointsOutOfRangeError,
     StaleHeadError,
 )
 from loyalty.journal.service import append, entry_after
@@ -170,6 +171,17 @@ def test_a_correction_that_would_overdraw_is_refused_with_the_balance_of_that_da
     with pytest.raises(InsufficientPointsError, match="The balance is 0"):
         append(draft(member, late, rules), parts.stores)
     assert parts.journal.head(member) == Head(1, step(rules, State(), purchase(line(10_000)))[0])
+
+
+def test_a_balance_that_no_json_reader_could_hold_exactly_is_refused(parts: Parts) -> None:
+    rules = program({"id": "wild", "type": "spend", "points": 1_000_000, "per_amount": 1})
+    member = enrolled(parts)
+    with pytest.raises(PointsOutOfRangeError):
+        append(draft(member, purchase(*[line(10**12)] * 20), rules), parts.stores)
+    with pytest.raises(PointsOutOfRangeError):
+        append(draft(member, purchase(line(2**53 // 1_000_000 + 1)), rules), parts.stores)
+    append(draft(member, purchase(line(2**53 // 1_000_000)), rules), parts.stores)
+    assert [each.seq for each in parts.journal.entries(member)] == [1]
 
 
 def test_many_are_written_up_to_the_first_that_is_refused(parts: Parts) -> None:

@@ -145,6 +145,21 @@ def test_promoting_twice_is_refused_as_the_member_is_active_by_then(parts: Parts
         enrol(parts, CARD)
 
 
+def test_two_that_promote_one_provisional_member_at_once_leave_one_winner(parts: Parts) -> None:
+    member_id = provisional(parts, CARD)
+
+    def claim(number: int) -> Member | None:
+        try:
+            return enrol(parts, CARD, {"type": "app", "value": f"own-{number}"})
+        except IdentifierTakenError:
+            return None
+
+    with ThreadPoolExecutor(4) as claimants:
+        winners = [each for each in claimants.map(claim, range(8)) if each]
+    assert [each.id for each in winners] == [member_id]
+    assert len(parts.members.get(member_id).identifiers) == 2
+
+
 def test_two_provisional_members_are_not_made_one_by_enrolling(parts: Parts) -> None:
     provisional(parts, CARD)
     provisional(parts, EMAIL)
@@ -208,6 +223,9 @@ def test_what_is_taken_or_for_nobody_is_not_linked(parts: Parts) -> None:
         service.link(member.id, EMAIL, at=NOON, members=parts.members)
     with pytest.raises(MemberNotFoundError):
         service.link(service.new_member_id(), PHONE, at=NOON, members=parts.members)
+    with pytest.raises(InvalidIdentifierError) as refusal:
+        service.link(member.id, {"type": "phone", "value": "12"}, at=NOON, members=parts.members)
+    assert refusal.value.errors[0].field == "value"
     assert parts.members.get(member.id) == member
 
 

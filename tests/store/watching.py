@@ -58,6 +58,8 @@ class Watch(monitoring.CommandListener):
         self.commands.clear()
         command = {name: value for name, value in read.items() if name not in _OF_THE_SESSION}
         answer = self.database.command("explain", command, verbosity="executionStats")
+        # A pipeline's answer holds that of the read it begins with.
+        answer = answer.get("stages", [{"$cursor": answer}])[0]["$cursor"]
         stats = answer["executionStats"]
         return Plan(
             set(_index_names(answer["queryPlanner"]["winningPlan"])),

@@ -65,7 +65,7 @@ def test_spellings_of_one_identifier_are_one(kind: str, value: str, same: str) -
 )
 def test_what_cannot_be_an_identifier_is_refused_at_its_place(kind: str, value: str) -> None:
     with pytest.raises(InvalidIdentifierError) as refusal:
-        normal(kind, value, place="identifiers.3")
+        normal(kind, value, place="identifiers.3.value")
     ((place, message),) = refusal.value.errors
     assert place == "identifiers.3.value"
     assert message == f"Is not a valid {kind.partition(':')[0]} identifier."

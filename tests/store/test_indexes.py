@@ -1,0 +1,185 @@
+"""Indexes: made by a command that may run again, and used by what a request waits for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app import initialise
+from loyalty.consent.store import ConsentStore
+from loyalty.journal.bulk import append_all
+from loyalty.journal.store import JournalStore
+from loyalty.members.model import Identifier, Member
+from loyalty.members.service import new_member_id
+from loyalty.members.store import MemberStore
+from loyalty.versions.store import VersionStore
+from tests.builders import NOON, draft, enrolled, program, purchase
+from tests.store.test_consent_store import NO, YES, record
+from tests.store.watching import Plan, Watch, watching
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from app import Parts
+    from loyalty.kit.settings import Settings
+
+ENTRIES = 300
+UNIQUE = {
+    ("journal", "member_seq"),
+    ("journal", "key"),
+    ("members", "request_key"),
+    ("consents", "member_seq"),
+    ("program_versions", "request_key"),
+}
+
+
+def indexes(parts: Parts) -> dict[str, dict[str, Any]]:
+    """All indexes of all collections."""
+    names = sorted(parts.database.list_collection_names())
+    return {name: dict(parts.database[name].index_information()) for name in names}
+
+
+def test_indexes_are_made_once_however_often_the_command_runs(
+    parts: Parts, settings: Settings
+) -> None:
+    before = indexes(parts)
+    for _ in range(2):
+        initialise(settings, parts)
+    assert indexes(parts) == before
+
+
+def test_what_must_be_unique_is(parts: Parts) -> None:
+    unique = {
+        (collection, name)
+        for collection, found in indexes(parts).items()
+        for name, index in found.items()
+        if index.get("unique")
+    }
+    assert unique == UNIQUE
+
+
+@pytest.fixture
+def member(parts: Parts) -> str:
+    """A member with a long journal, among others."""
+    long, *others = (enrolled(parts) for _ in range(4))
+    rules = program()
+    append_all(
+        [[draft(each, purchase(), rules) for _ in range(5)] for each in others], parts.stores
+    )
+    append_all([[draft(long, purchase(), rules) for _ in range(ENTRIES)]], parts.stores)
+    return long
+
+
+@pytest.fixture
+def watch(settings: Settings) -> Iterator[Watch]:
+    """A client whose commands are seen."""
+    with watching(settings) as watch:
+        yield watch
+
+
+def one(index: str) -> Plan:
+    """A read that looks at one key of an index and at one document."""
+    return Plan({index}, keys=1, documents=1, returned=1)
+
+
+def test_the_head_of_a_long_journal_is_one_key(member: str, watch: Watch) -> None:
+    head = JournalStore(watch.database).head(member)
+    assert head
+    assert head.seq == ENTRIES
+    assert watch.plan() == one("member_seq")
+
+
+def test_a_receipt_is_looked_up_by_one_key(parts: Parts, member: str, watch: Watch) -> None:
+    (newest,) = parts.journal.page(member, before_seq=None, limit=1)
+    assert JournalStore(watch.database).by_key(newest.key) == newest
+    assert watch.plan() == one("key")
+
+
+def test_a_receipt_that_is_not_there_costs_no_document(member: str, watch: Watch) -> None:
+    assert JournalStore(watch.database).by_key(f"purchase/store//{member}") is None
+    assert watch.plan() == Plan({"key"}, keys=0, documents=0, returned=0)
+
+
+def test_an_entry_is_read_by_its_id(parts: Parts, member: str, watch: Watch) -> None:
+    (newest,) = parts.journal.page(member, before_seq=None, limit=1)
+    JournalStore(watch.database).get(newest.id)
+    assert watch.plan() == one("_id_")
+
+
+def test_a_page_from_the_middle_reads_that_page_only(member: str, watch: Watch) -> None:
+    JournalStore(watch.database).page(member, before_seq=150, limit=20)
+    assert watch.plan() == Plan({"member_seq"}, keys=20, documents=20, returned=20)
+
+
+def test_the_returns_of_a_purchase_are_found_without_reading_the_journal(
+    member: str, watch: Watch
+) -> None:
+    JournalStore(watch.database).returns_of(member, "purchase/store//none")
+    assert watch.plan() == Plan({"returns"}, keys=0, documents=0, returned=0)
+
+
+def test_a_bounded_history_reads_the_newest_entries_only(member: str, watch: Watch) -> None:
+    JournalStore(watch.database).history(member, limit=30)
+    assert watch.plan() == Plan({"member_seq"}, keys=30, documents=30, returned=30)
+
+
+def test_the_heads_of_many_members_read_one_document_each(parts: Parts, watch: Watch) -> None:
+    ids = [enrolled(parts) for _ in range(3)]
+    rules = program()
+    append_all([[draft(each, purchase(), rules) for _ in range(9)] for each in ids], parts.stores)
+    assert len(JournalStore(watch.database).heads(ids)) == 3
+    assert watch.plan() == Plan({"member_seq"}, keys=3, documents=3, returned=3)
+
+
+def test_an_identifier_is_resolved_by_one_key(watch: Watch, parts: Parts) -> None:
+    members = MemberStore(watch.database, pepper=b"p" * 32, display_key=b"d" * 32)
+    card = Identifier("card", "1")
+    members.add(Member(new_member_id(), "active", NOON), [card])
+    watch.commands.clear()
+    assert members.resolve(card)
+    assert watch.plan() == one("_id_")
+    assert parts.database["identifiers"].count_documents({}) == 1
+
+
+def test_whether_a_member_exists_is_one_key(parts: Parts, watch: Watch) -> None:
+    member_id = enrolled(parts)
+    members = MemberStore(watch.database, pepper=b"p" * 32, display_key=b"d" * 32)
+    assert members.exists(member_id)
+    plan = watch.plan()
+    assert (plan.keys, plan.returned) == (1, 1)
+
+
+def test_a_retried_enrolment_is_found_by_one_key(parts: Parts, watch: Watch) -> None:
+    member_id = new_member_id()
+    parts.members.add(Member(member_id, "active", NOON), [], request=("k1", "mark"))
+    members = MemberStore(watch.database, pepper=b"p" * 32, display_key=b"d" * 32)
+    assert members.request("k1") == (member_id, "mark")
+    assert watch.plan() == one("request_key")
+
+
+def test_the_flags_of_a_member_are_one_key_however_often_it_decided(
+    parts: Parts, watch: Watch
+) -> None:
+    member_id = enrolled(parts)
+    for made in [YES, NO] * 10:
+        record(parts, member_id, made)
+    assert ConsentStore(watch.database).head(member_id)[0] == 20
+    assert watch.plan() == one("member_seq")
+
+
+def test_a_page_of_everyone_who_decided_reads_that_page_only(parts: Parts, watch: Watch) -> None:
+    for _ in range(10):
+        member_id = enrolled(parts)
+        record(parts, member_id, YES)
+        record(parts, member_id, NO)
+    ConsentStore(watch.database).members_after("", limit=4)
+    plan = watch.plan()
+    assert plan.indexes == {"first_of_member"}
+    assert plan.keys == plan.returned == 4
+
+
+def test_a_retried_publication_is_found_by_its_key(parts: Parts, watch: Watch) -> None:
+    assert parts.versions.by_request("k1") is None
+    assert VersionStore(watch.database).by_request("k1") is None
+    assert watch.plan() == Plan({"request_key"}, keys=0, documents=0, returned=0)

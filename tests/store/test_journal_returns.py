@@ -1,0 +1,152 @@
+"""Returns through the journal: they find their purchase and see what of it is left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from loyalty.access.model import Caller
+from loyalty.journal import returns
+from loyalty.journal.model import PurchaseNotFoundError, ReturnExceedsPurchaseError
+from loyalty.journal.returns import record_return
+from loyalty.journal.service import append
+from loyalty.program.document import ProgramSchema
+from loyalty.versions.service import publish
+from tests.builders import (
+    BASE_RULE,
+    NOON,
+    draft,
+    enrolled,
+    line,
+    program_document,
+    purchase,
+    unique,
+)
+
+if TYPE_CHECKING:
+    from app import Parts
+    from loyalty.journal.service import Recorded, Stores
+
+TILL = Caller("till", frozenset())
+FEW = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+RULES = (
+    {**BASE_RULE, "per": "line"},
+    {"id": "egg", "type": "fixed", "points": 3, "only": {"skus": ["egg"]}},
+    {"id": "all", "type": "multiplier", "factor": "1.333", "rounding": "half_up"},
+)
+
+
+@pytest.fixture
+def stores(parts: Parts) -> Stores:
+    """The stores of a shop with rules."""
+    stores = parts.stores
+    publish(
+        ProgramSchema().load(program_document(*RULES)),
+        starts_at=None,
+        at=NOON,
+        by="tests",
+        request_key=None,
+        shelf=stores.programs,
+    )
+    return stores
+
+
+def buy(stores: Stores, member: str, *lines: Any) -> str:
+    """The receipt of a purchase."""
+    receipt = unique("receipt")
+    bought = draft(member, purchase(*lines), stores.programs.at(NOON), external_id=receipt)
+    append(bought, stores)
+    return receipt
+
+
+def give_back(stores: Stores, receipt: str, **quantities: int) -> Recorded:
+    """Return units of a purchase, or all that is left."""
+    body: dict[str, Any] = {
+        "external_id": unique("return"),
+        "channel": "store",
+        "purchase": {"external_id": receipt},
+    }
+    if quantities:
+        body["lines"] = [{"sku": sku, "quantity": count} for sku, count in quantities.items()]
+    return record_return(body, caller=TILL, at=NOON, stores=stores)
+
+
+BASKETS = st.lists(
+    st.builds(
+        line,
+        st.integers(0, 9999),
+        sku=st.sampled_from(("milk", "egg", "toy")),
+        quantity=st.integers(1, 5),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@FEW
+@given(BASKETS, st.data())
+def test_whatever_the_pieces_all_of_the_points_come_back(
+    parts: Parts, stores: Stores, basket: list[Any], data: st.DataObject
+) -> None:
+    member = enrolled(parts)
+    receipt = buy(stores, member, *basket)
+    left = {
+        sku: sum(each.quantity for each in basket if each.sku == sku) for sku in ("milk", "egg")
+    }
+    for _ in range(3):
+        piece = {
+            sku: count for sku, most in left.items() if (count := data.draw(st.integers(0, most)))
+        }
+        if piece:
+            give_back(stores, receipt, **piece)
+            left = {sku: most - piece.get(sku, 0) for sku, most in left.items()}
+    if any(left.values()) or any(each.sku == "toy" for each in basket):
+        give_back(stores, receipt)
+    head = parts.journal.head(member)
+    assert head
+    assert head.state.balance == 0
+    with pytest.raises(ReturnExceedsPurchaseError):
+        give_back(stores, receipt)
+
+
+def test_more_than_was_bought_is_refused_and_nothing_is_written(
+    parts: Parts, stores: Stores
+) -> None:
+    member = enrolled(parts)
+    receipt = buy(stores, member, line(quantity=2))
+    give_back(stores, receipt, milk=1)
+    for wrong in ({"milk": 2}, {"egg": 1}):
+        with pytest.raises(ReturnExceedsPurchaseError):
+            give_back(stores, receipt, **wrong)
+    assert [each.kind for each in parts.journal.entries(member)] == ["purchase", "return"]
+
+
+def test_a_purchase_that_is_not_there_cannot_come_back(stores: Stores) -> None:
+    with pytest.raises(PurchaseNotFoundError):
+        give_back(stores, "none")
+
+
+def test_a_return_keeps_what_came_back_and_what_for(parts: Parts, stores: Stores) -> None:
+    member = enrolled(parts)
+    receipt = buy(stores, member, line(1001, quantity=2))
+    entry = give_back(stores, receipt, milk=1).entry
+    assert entry.activity["purchase_key"] == f"purchase/store//{receipt}"
+    assert entry.activity["returned"] == [
+        {"position": 0, "sku": "milk", "quantity": 1, "amount": 500}
+    ]
+    assert parts.journal.returns_of(member, f"purchase/store//{receipt}") == [entry]
+
+
+def test_a_purchase_comes_back_in_a_bounded_number_of_pieces(
+    parts: Parts, stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(returns, "RETURNS_MAX", 2)
+    member = enrolled(parts)
+    receipt = buy(stores, member, line(quantity=5))
+    give_back(stores, receipt, milk=1)
+    give_back(stores, receipt, milk=1)
+    with pytest.raises(ReturnExceedsPurchaseError, match="2 pieces"):
+        give_back(stores, receipt)
