@@ -94,7 +94,10 @@ def parts(settings: Settings, worker_parts: Parts) -> Iterator[Parts]:
 
 
 @pytest.fixture
-def app(settings: Settings, parts: Parts) -> Iterator[Flask]:
+def app(
+    settings: Settings,
+    parts: Parts,  # noqa: ARG001  # empties the database
+) -> Iterator[Flask]:
     """The application over the empty database."""
     app = create_app(settings)
     app.testing = True

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from loyalty.access.model import speak_for
 from loyalty.journal.codec import lines_of
 from loyalty.journal.model import (
-    InFutureError,
     PurchaseNotFoundError,
     ReturnExceedsPurchaseError,
     key_of,
 )
 from loyalty.journal.service import (
-    CLOCK_AHEAD_MAX,
     Draft,
     Recorded,
     Stores,
     append,
+    occurred,
     replay,
+    ruling,
 )
 from loyalty.journal.store import RETURNS_MAX
-from loyalty.kit.errors import FieldError
+from loyalty.kit.errors import ConflictError, FieldError, NotFoundError
 from loyalty.members.service import fingerprint
 from loyalty.program.model import Activity, Undone
 
@@ -52,26 +52,30 @@ def record_return(
     Raises:
         PurchaseNotFoundError: the journal has no such purchase.
         ReturnExceedsPurchaseError: more comes back than is left of it.
-        InFutureError, BoundKeyError, KeyReusedError, MemberBusyError: as they say.
+        UnknownChannelError, InFutureError, BoundKeyError, KeyReusedError,
+        MemberBusyError: as they say.
     """
     store = speak_for(caller, body["channel"], body.get("store"))
-    occurred_at = body.get("occurred_at", at)
-    if occurred_at > at + CLOCK_AHEAD_MAX:
-        mistake = FieldError("occurred_at", "Lies in the future.")
-        raise InFutureError(mistake.message, errors=(mistake,))
-    purchase = _purchase(body, store, stores)
+    key = key_of("return", body["channel"], store, body["external_id"])
+    mark = fingerprint({**body, "store": store})
+    try:
+        occurred_at = occurred(body, at)
+        ruling(body["channel"], occurred_at, stores)
+        purchase = _purchase(body, store, stores)
+    except (ConflictError, NotFoundError):
+        if seen := stores.journal.by_key(key):
+            return replay(seen, mark)
+        raise
     draft = Draft(
         member_id=purchase.member_id,
-        key=key_of("return", body["channel"], store, body["external_id"]),
-        fingerprint=fingerprint({**body, "store": store}),
+        key=key,
+        fingerprint=mark,
         source=caller.id,
         received_at=at,
         activity=Activity("return", occurred_at, body["channel"], store),
         document={"purchase_key": purchase.key, "external_id": body["external_id"]},
         program=stores.programs.at(purchase.occurred_at),
     )
-    if seen := stores.journal.by_key(draft.key):
-        return replay(seen, draft)
 
     def complete(each: Draft) -> Draft:
         earlier = stores.journal.returns_of(purchase.member_id, purchase.key)

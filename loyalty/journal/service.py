@@ -128,8 +128,8 @@ def _purchase(
     at: datetime,
     stores: Stores,
 ) -> Draft:
-    occurred_at = _occurred_at(body, at)
-    program = _program(body["channel"], occurred_at, stores)
+    occurred_at = occurred(body, at)
+    program = ruling(body["channel"], occurred_at, stores)
     _check_money(body, program)
     member_id = _resolve(body, program, key, at=at, stores=stores)
     payment = body.get("payment", {})
@@ -179,8 +179,8 @@ def _engagement(
     at: datetime,
     stores: Stores,
 ) -> Draft:
-    occurred_at = _occurred_at(body, at)
-    program = _program(body["channel"], occurred_at, stores)
+    occurred_at = occurred(body, at)
+    program = ruling(body["channel"], occurred_at, stores)
     if body["type"] in SOCIAL_ENGAGEMENTS or body["channel"].startswith("social"):
         # Before anybody is enrolled: a stranger has agreed to nothing.
         consent.require(_named(body, stores) or "", SOCIAL_ENGAGEMENT, consents=stores.consents)
@@ -220,8 +220,6 @@ def adjust(
         },
         program=stores.programs.at(at),
     )
-    if seen := stores.journal.by_key(draft.key):
-        return replay(seen, draft)
     return append(draft, stores)
 
 
@@ -246,12 +244,16 @@ def append(
         head = stores.journal.head(draft.member_id)
         if head is None and not stores.members.exists(draft.member_id):
             raise MemberNotFoundError
-        ready = complete(draft) if complete else draft
-        entry = entry_after(head, ready)
         try:
+            entry = entry_after(head, complete(draft) if complete else draft)
             stores.journal.append(entry)
         except KeySeenError:
-            return _seen(ready, stores)
+            return _seen(draft, stores)
+        except ConflictError:
+            # Replay before state: a twin of this request may have done what now stands in its way.
+            if seen := stores.journal.by_key(draft.key):
+                return replay(seen, draft.fingerprint)
+            raise
         except StaleHeadError:
             # A random pause lets one of many writers through at a time.
             time.sleep(random.random() * RETRY_SECONDS_MAX * min(attempt, 4))  # noqa: S311
@@ -299,16 +301,16 @@ def entry_after(head: Head | None, draft: Draft) -> Entry:
 _EMPTY = State()
 
 
-def replay(seen: Entry, draft: Draft) -> Recorded:
+def replay(seen: Entry, mark: str) -> Recorded:
     """The entry of a fact that is there already.
+
+    Args:
+        seen: the entry.
+        mark: the fingerprint of the request that came now.
 
     Raises:
         KeyReusedError: the same key came with another body.
     """
-    return _replay(seen, draft.fingerprint)
-
-
-def _replay(seen: Entry, mark: str) -> Recorded:
     if seen.fingerprint != mark:
         raise _reused()
     return Recorded(seen, is_replay=True)
@@ -323,7 +325,7 @@ def _seen(draft: Draft, stores: Stores) -> Recorded:
     seen = stores.journal.by_key(draft.key)
     if seen is None:  # pragma: no cover  # entries are never deleted while their key is in use
         raise MemberBusyError
-    return replay(seen, draft)
+    return replay(seen, draft.fingerprint)
 
 
 def _replayed(
@@ -331,7 +333,7 @@ def _replayed(
 ) -> Recorded | None:
     """Replay before state: what was recorded keeps its answer, whatever has changed since."""
     seen = stores.journal.by_key(key)
-    return _replay(seen, _fingerprint(body, _named(body, stores), store)) if seen else None
+    return replay(seen, _fingerprint(body, _named(body, stores), store)) if seen else None
 
 
 def _named(body: Mapping[str, Any], stores: Stores) -> str | None:
@@ -418,7 +420,12 @@ def _fingerprint(body: Mapping[str, Any], member_id: str | None, store: str | No
     return fingerprint({**claims, "member": member_id, "store": store})
 
 
-def _occurred_at(body: Mapping[str, Any], at: datetime) -> datetime:
+def occurred(body: Mapping[str, Any], at: datetime) -> datetime:
+    """When it happened: as the body says, else now.
+
+    Raises:
+        InFutureError: later than a clock that runs ahead can explain.
+    """
     occurred_at: datetime = body.get("occurred_at", at)
     if occurred_at > at + CLOCK_AHEAD_MAX:
         mistake = FieldError("occurred_at", "Lies in the future.")
@@ -426,7 +433,13 @@ def _occurred_at(body: Mapping[str, Any], at: datetime) -> datetime:
     return occurred_at
 
 
-def _program(channel: str, occurred_at: datetime, stores: Stores) -> Program:
+def ruling(channel: str, occurred_at: datetime, stores: Stores) -> Program:
+    """The programme that rules an activity on a channel.
+
+    Raises:
+        NoProgramError: none is published.
+        UnknownChannelError: it has no such channel.
+    """
     program = stores.programs.at(occurred_at)
     if channel not in program.channels:
         mistake = FieldError("channel", "The programme has no such channel.")

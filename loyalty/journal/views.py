@@ -185,7 +185,7 @@ def post_purchase(body: dict[str, Any]) -> Answer:
     },
 )
 @blp.response(201, RecordedSchema, example={**_RECORDED, "points": -11, "balance": 10})
-@blp.raises(*_RECORDING, PurchaseNotFoundError, ReturnExceedsPurchaseError)
+@blp.raises(*_RECORDING, UnknownChannelError, PurchaseNotFoundError, ReturnExceedsPurchaseError)
 def post_return(body: dict[str, Any]) -> Answer:
     """Take back a purchase, whole or in part.
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import orjson
+from gunicorn import util
 from prometheus_client import multiprocess
 
+from loyalty.kit.http import PROBLEM_TYPE
 from loyalty.kit.settings import Settings
+
+if TYPE_CHECKING:
+    import socket
 
 _settings = Settings.from_environment()
 
@@ -24,8 +30,36 @@ control_socket_disable = True
 accesslog = None
 errorlog = "-"
 loglevel = "warning"
-limit_request_line = 4094
+limit_request_line = 8190
 limit_request_fields = 64
+
+
+def post_worker_init(_worker: object) -> None:
+    """Have gunicorn's own refusals (a broken request line, too large a header) as problem+json.
+
+    They come before there is a request, so no handler of the application sees them.
+    """
+    util.write_error = _write_problem
+
+
+def _write_problem(client: socket.socket, status: int, reason: str, _message: str) -> None:
+    """Answer what is no request; without the message, which quotes what came in."""
+    code = reason.lower().replace(" ", "_")
+    body = orjson.dumps(
+        {
+            "type": f"urn:carnet:problem:{code}",
+            "title": reason,
+            "status": status,
+            "detail": "The bytes that came in are not a request that this server reads.",
+            "code": code,
+            "request_id": "",
+        }
+    )
+    head = (
+        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\n"
+        f"Content-Type: {PROBLEM_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    util.write_nonblock(client, head.encode("latin-1") + body)
 
 
 def child_exit(_server: object, worker: Any) -> None:  # noqa: ANN401  # gunicorn is untyped

@@ -114,7 +114,7 @@ def normal(kind: str, value: str, *, place: str = "identifier.value") -> Identif
     normalise = _NORMALISE.get(kind.partition(":")[0], _handle)
     result = normalise(value)
     if not result:
-        what = f"Is not a valid {kind.partition(':')[0]} identifier."
+        what = "Does not read as an identifier of this type."
         raise InvalidIdentifierError(what, errors=(FieldError(place, what),))
     return Identifier(kind, result)
 

@@ -23,7 +23,7 @@ WHO = {
     "social:insta": "@CanaryHandle",
     "marketplace:bay": "canary-market-1",
 }
-SECRETS = re.compile(r"canary|1512|3456789", re.IGNORECASE)
+SECRETS = re.compile(r"canary|1512 ?3456789", re.IGNORECASE)
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
 

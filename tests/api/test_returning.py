@@ -126,3 +126,12 @@ def test_a_return_explains_itself(shop: Api, member: str) -> None:
     assert entry["kind"] == "return"
     assert entry["postings"][0]["text"].startswith("The purchase earned 21;")
     assert entry["postings"][0]["inputs"]["awarded"] == 21
+
+
+def test_a_return_on_a_channel_the_programme_lacks_is_refused(shop: Api) -> None:
+    member = shop.enrol()
+    shop.buy(member, 1000, external_id="R1")
+    body = {"external_id": "1", "channel": "moon", "purchase": {"external_id": "R1"}}
+    problem = shop.post("/v1/returns", body, expect=409).get_json()
+    assert (problem["code"], problem["errors"][0]["field"]) == ("unknown_channel", "channel")
+    assert shop.balance(member) == 10

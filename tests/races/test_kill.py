@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import http.client
 import os
+import json
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -284,6 +286,18 @@ def test_a_database_that_hangs_is_503_in_time_and_never_a_hang(running: Process)
     assert running.ask("POST", "/v1/purchases", hanging, key=key).status == 201
     shown = running.ask("GET", f"/v1/members/{member}/points", key=key)
     assert shown.body["balance"] == 1
+
+
+def test_bytes_that_are_no_request_get_a_problem_too(running: Process) -> None:
+    with socket.create_connection(("127.0.0.1", running.port), timeout=30) as client:
+        client.sendall(b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\n\r\n")
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"Content-Type: application/problem+json" in head
+    status = json.loads(body)["status"]
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())
+    assert 400 <= status < 500
+    assert b"xxx" not in body
 
 
 def test_a_key_revoked_by_command_is_refused_by_every_worker(running: Process) -> None:

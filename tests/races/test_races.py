@@ -167,6 +167,23 @@ def test_concurrent_returns_never_exceed_the_purchase(shop: Api, parts: Parts) -
     assert shop.balance(member) == 0
 
 
+def test_twins_of_a_request_that_leaves_nothing_for_a_second_get_its_answer(
+    shop: Api, parts: Parts
+) -> None:
+    member = shop.enrol(("card", "1"))
+    shop.buy(member, 1000, external_id="R1")
+    taking = {"external_id": "1", "points": -10, "reason": "x", "actor": "y"}
+    back = {"external_id": "1", "channel": "store", "store": "S1"}
+    for path, body in (
+        (f"/v1/members/{member}/adjustments", taking),
+        ("/v1/returns", {**back, "purchase": {"external_id": "R1"}}),
+    ):
+        answers = race([posting(shop, path, body) for _ in range(16)])
+        assert {each.status_code for each in answers} == {201}
+        assert len({each.data for each in answers}) == 1
+    assert [each.points for each in parts.journal.entries(member)] == [10, -10, -10]
+
+
 def test_concurrent_decisions_are_all_on_record_without_a_gap(shop: Api) -> None:
     member = shop.enrol()
     path = f"/v1/members/{member}/consents"

@@ -191,6 +191,11 @@ def test_a_channel_that_comes_back_after_the_window_counts_again() -> None:
     assert awarded(rules, visit("app", days=45), *both, visit("web", days=40)) == 100
 
 
+def test_an_activity_that_arrives_late_does_not_make_its_channel_older() -> None:
+    lately_then_late = (visit("web", days=20), visit("web"))
+    assert awarded(program(nth(2)), visit("app", days=45), *lately_then_late) == 100
+
+
 def test_only_says_on_which_channel_the_bonus_is_reached_not_which_ones_count() -> None:
     rules = program(nth(2, only={"channels": ["app"]}))
     assert awarded(rules, visit("app"), visit("web")) == 100

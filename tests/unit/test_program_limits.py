@@ -89,6 +89,12 @@ def test_an_activity_that_arrives_late_counts_in_the_newest_period() -> None:
     assert after(rules, today, yesterday).balance == 10
 
 
+def test_an_activity_that_arrives_late_does_not_open_the_newest_period_again() -> None:
+    rules = reviews({"day": 2})
+    today, yesterday = review("2026-03-02T10:00Z"), review("2026-03-01T10:00Z")
+    assert after(rules, today, yesterday, today).balance == 20
+
+
 def test_counters_are_kept_for_limited_rules_that_paid_and_their_periods_only() -> None:
     rules = program({**REVIEW, "times_max": {"day": 3, "lifetime": 9}}, BASE_RULE)
     state = after(rules, review("2026-03-01T10:00Z"), purchase())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -106,6 +107,18 @@ def test_what_was_spent_meanwhile_is_owed_or_forgiven(
     poorer = spent(rules, state, 100)
     assert taken(rules, poorer, undone, 15_000) == points
     assert poorer.balance - points == left
+
+
+def test_within_the_balance_nothing_is_taken_from_a_debt_nor_given_to_it() -> None:
+    state, undone = bought(program(returns=NEGATIVE), line(10_000))
+    in_debt = step(
+        program(returns=NEGATIVE),
+        spent(program(), state, 60),
+        Activity("return", NOON, undone=replace(undone, returned_now=(10_000,))),
+    )[0]
+    assert in_debt.balance == -60
+    assert step(program(), in_debt, Activity("adjustment", NOON, points=5))[0].balance == -55
+    assert taken(program(returns=WITHIN), in_debt, undone, 10_000) == 0
 
 
 def test_what_was_forgiven_once_is_not_claimed_by_the_next_return() -> None:

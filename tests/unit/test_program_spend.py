@@ -162,6 +162,11 @@ def test_what_is_wholly_paid_with_points_earns_nothing_shipping_included() -> No
     assert awarded(program(spend(basis={**basis, "before_discounts": True})), bought) == 0
 
 
+def test_more_points_than_were_charged_earn_nothing_and_take_nothing() -> None:
+    bought = purchase(line(1000), payment=Payment(points_amount=9999))
+    assert awarded(program(spend()), bought) == 0
+
+
 def test_taking_payments_off_many_lines_loses_no_cent() -> None:
     bought = purchase(*[line(33)] * 300, payment=Payment(points_amount=4950))
     assert awarded(program(spend(per_amount=1)), bought) == 4950
