@@ -6,8 +6,8 @@ Only processes that the test started are killed: the service's own children, fou
 from __future__ import annotations
 
 import http.client
-import os
 import json
+import os
 import random
 import signal
 import socket
