@@ -483,7 +483,8 @@ def train_command(settings: Settings, *, if_missing: bool) -> None:
             at=now(),
             progress=bars,
         )
-    table = Table(title=f"Held-out last baskets: {trained.choice.note}")
+    click.echo(f"Held-out last baskets. {trained.choice.note}")
+    table = Table()
     for column in ("", f"recall@{trained.choice.k}", f"hit rate@{trained.choice.k}"):
         table.add_column(column, justify="left" if not column else "right")
     for name, metrics in trained.choice.confirmed.items():
