@@ -95,7 +95,11 @@ class PurchaseReferenceSchema(Input):
 
     external_id = external_id_field()
     channel = channel_field(metadata={"description": "Where it was bought; here, if absent."})
-    store = Text(64, pattern=STORE_PATTERN)
+    store = Text(
+        64,
+        pattern=STORE_PATTERN,
+        metadata={"description": "In which store; needed with `channel` if it was one."},
+    )
 
 
 class ReturnLineSchema(Input):
