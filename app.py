@@ -121,7 +121,7 @@ def assemble(settings: Settings, uri: str) -> Parts:
         consents=ConsentStore(database),
         catalogue=CatalogueStore(database, timeout_seconds=settings.database_timeout_seconds),
         versions=VersionStore(database),
-        journal=JournalStore(database),
+        journal=JournalStore(database, timeout_seconds=settings.database_timeout_seconds),
     )
 
 

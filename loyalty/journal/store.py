@@ -15,6 +15,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from loyalty.journal.codec import entry_from_document, entry_to_document, state_from_document
 from loyalty.journal.model import Entry, Head, KeySeenError, StaleHeadError
+from loyalty.kit.group import GroupInsert
 from loyalty.kit.mongo import duplicate_index
 
 if TYPE_CHECKING:
@@ -44,8 +45,9 @@ class PastBasket(NamedTuple):
 class JournalStore:
     """The collection `journal`."""
 
-    def __init__(self, database: Database[Document]) -> None:
+    def __init__(self, database: Database[Document], *, timeout_seconds: float) -> None:
         self._journal = database["journal"]
+        self._group = GroupInsert(self._journal, timeout_seconds=timeout_seconds)
 
     def create_indexes(self) -> None:
         """Idempotent."""
@@ -98,7 +100,7 @@ class JournalStore:
             StaleHeadError: the member's journal went on in between.
         """
         try:
-            self._journal.insert_one(entry_to_document(entry))
+            self._group.insert(entry_to_document(entry))
         except DuplicateKeyError as error:
             # The driver itself may have sent the insert twice: then the key is ours, and seen.
             if duplicate_index(error) == "member_seq" and self.by_key(entry.key) is None:
