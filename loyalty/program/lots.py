@@ -34,6 +34,11 @@ def earn(lots: Lots, points: int, *, expires_at: datetime) -> Lots:
     """The lots after `points` (not negative) came in; a debt is paid first."""
     if not points:
         return lots
+    if not lots:
+        return (Lot(expires_at, points),)
+    if lots[-1].expires_at == expires_at and lots[0].points > 0:
+        # What comes in mostly expires with the newest lot.
+        return (*lots[:-1], Lot(expires_at, lots[-1].points + points))
     debt = -min(0, balance_of(lots))
     if points <= debt:
         return _debt(debt - points)

@@ -34,6 +34,13 @@ ROUNDINGS: Mapping[Rounding, Callable[[Ratio], int]] = {
 }
 
 
+def rounded(numerator: int, denominator: int, rounding: Rounding) -> int:
+    """The quotient, rounded; without a fraction in between where none is needed."""
+    if rounding == "floor":
+        return numerator // denominator
+    return ROUNDINGS[rounding](Fraction(numerator, denominator))
+
+
 def share(part: int, *, of: int, total: int) -> int:
     """The share of `of` that falls to `part` of `total`, rounded down; 0 of nothing."""
     return of * part // total if total else 0

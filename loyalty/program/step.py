@@ -40,7 +40,7 @@ from loyalty.program.model import (
     State,
     Undone,
 )
-from loyalty.program.money import ROUNDINGS, share
+from loyalty.program.money import ROUNDINGS, rounded, share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -166,12 +166,11 @@ def _spend(rule: SpendRule, case: _Case) -> Iterator[Posting]:
 
 
 def _spend_points(rule: SpendRule, amounts: list[int], basis: int) -> int:
-    rounded = ROUNDINGS[rule.rounding]
     if rule.per == "line":
-        return sum(rounded(Fraction(amount * rule.points, rule.per_amount)) for amount in amounts)
-    if rule.rounding == "floor":
-        return basis * rule.points // rule.per_amount
-    return rounded(Fraction(basis * rule.points, rule.per_amount))
+        return sum(
+            rounded(amount * rule.points, rule.per_amount, rule.rounding) for amount in amounts
+        )
+    return rounded(basis * rule.points, rule.per_amount, rule.rounding)
 
 
 def _worth(rule: SpendRule, line: Line) -> int:
@@ -242,7 +241,9 @@ def _times(
         elif part.basis:
             covered = sum(part.basis_by_line.get(position, 0) for position, _ in lines)
             base += Fraction(part.points * covered, part.basis)
-    points = ROUNDINGS[rule.rounding](base * rule.extra) if base else 0
+    extra = rule.extra
+    numerator, denominator = base.numerator * extra.numerator, base.denominator * extra.denominator
+    points = rounded(numerator, denominator, rule.rounding)
     if points:
         inputs = {
             "base": str(base),
