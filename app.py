@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
-from flask import Flask, g, redirect, request
+from flask import Flask, redirect
 from flask_cors import CORS
 from flask_smorest import Api
 from flask_swagger_ui import get_swaggerui_blueprint
@@ -45,9 +45,8 @@ from loyalty.journal.store import JournalStore
 from loyalty.kit.clock import now
 from loyalty.kit.embedded import EmbeddedDatabaseError, attach_or_start
 from loyalty.kit.fields import OneOf
-from loyalty.kit.http import access_of
 from loyalty.kit.mongo import Document, connect, open_database
-from loyalty.kit.observe import configure_logs, observe
+from loyalty.kit.observe import configure_logs
 from loyalty.kit.service import Service
 from loyalty.kit.settings import Settings, SettingsError
 from loyalty.kit.supervisor import StopAsked, owned_database, serve, stop_on_signals
@@ -153,8 +152,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or Settings.from_environment()
     configure_logs()
-    app = Service("carnet", settings)
     parts = assemble(settings, settings.mongodb_uri)
+    app = Service("carnet", settings, admit=Gatekeeper(parts.keys, parts.tokens).admit)
     sources = parts.sources
     stores = parts.stores
     app.extensions["carnet"] = {
@@ -170,8 +169,6 @@ def create_app(settings: Settings | None = None) -> Flask:
         Shelf: Shelf(settings.model_dir),
         Popularity: Popularity(sources),
     }
-    observe(app)
-    _authenticate(app, Gatekeeper(parts.keys, parts.tokens))
     if settings.cors_origins:
         CORS(
             app,
@@ -181,21 +178,6 @@ def create_app(settings: Settings | None = None) -> Flask:
         )
     _document(app)
     return app
-
-
-def _authenticate(app: Flask, gatekeeper: Gatekeeper) -> None:
-    """Let nobody past who may not: on by default, a public view opts out."""
-
-    @app.before_request
-    def authenticate() -> None:
-        view = app.view_functions.get(request.endpoint or "")
-        access = access_of(view)
-        # A browser asks with OPTIONS, before and without any credential, whether it may call.
-        if access is None or access.is_public or request.method == "OPTIONS":
-            return
-        member_id = (request.view_args or {}).get("member_id")
-        g.caller = gatekeeper.admit(request.headers.get("Authorization", ""), access, member_id)
-        g.caller_id = g.caller.id
 
 
 class _Converter(OpenAPIConverter):

@@ -85,7 +85,7 @@ def awards(stage: Stage, size: Size, advance: Advance) -> list[Row]:
             goal=AWARDS_GOAL,
             limited_by=(
                 "the CPU of the workers, the larger half of it Flask, gunicorn and the driver, "
-                "which the peer pays too; ours inserts together what waits together, the peer one by one"
+                "which the peer pays too; ours inserts together what waits at the same time"
             ),
         ),
         compare(

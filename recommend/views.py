@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from flask import Response
 
-from loyalty.kit.http import NDJSON_TYPE, Answer, Blueprint, provided
+from loyalty.kit.http import NDJSON_TYPE, Answer, Blueprint, answer, provided
 from loyalty.kit.settings import Settings
 from loyalty.members.model import MemberNotFoundError
 from recommend import picks, service
@@ -75,7 +75,7 @@ def recommendations(query: dict[str, Any], member_id: str) -> Answer:
     store and channel, shown only with at least ten different people behind each product. The answer
     says which and why. Nothing is written.
     """
-    answer = service.recommend(
+    found = service.recommend(
         member_id,
         channel=query.get("channel"),
         store=query.get("store"),
@@ -84,13 +84,14 @@ def recommendations(query: dict[str, Any], member_id: str) -> Answer:
         popularity=provided(Popularity),
         sources=provided(Sources),
     )
-    return {
+    body = {
         "member_id": member_id,
-        "personalised": answer.personalised,
-        "reason": answer.reason,
-        "model_version": answer.model_version,
-        "items": [_item(each) for each in answer.items],
+        "personalised": found.personalised,
+        "reason": found.reason,
+        "model_version": found.model_version,
+        "items": [_item(each) for each in found.items],
     }
+    return answer(body)
 
 
 @blp.route("/picks")

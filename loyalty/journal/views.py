@@ -38,7 +38,7 @@ from loyalty.journal.service import Stores
 from loyalty.kit import cursor
 from loyalty.kit.clock import now
 from loyalty.kit.cursor import UnknownCursorError
-from loyalty.kit.http import Answer, Blueprint, provided, replayed
+from loyalty.kit.http import Answer, Blueprint, answer, provided, replayed
 from loyalty.members.model import (
     IdentifierTakenError,
     InvalidIdentifierError,
@@ -271,7 +271,7 @@ def show_points(member_id: str) -> Answer:
     if head is None and not stores.members.exists(member_id):
         raise MemberNotFoundError
     lots, _ = expire(head.state.lots if head else (), at=moment)
-    return {
+    body = {
         "member_id": member_id,
         "balance": balance_of(lots),
         "lots": [
@@ -283,6 +283,7 @@ def show_points(member_id: str) -> Answer:
         ],
         "as_of": moment,
     }
+    return answer(body)
 
 
 @blp.route("/members/<member:member_id>/journal")

@@ -9,13 +9,11 @@ import logging
 import os
 import re
 import sys
-import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
-from flask import Flask, Response, g, request
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     REGISTRY,
@@ -27,6 +25,7 @@ from prometheus_client import (
 )
 
 if TYPE_CHECKING:
+    from flask import Request, Response
     from structlog.typing import FilteringBoundLogger
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
@@ -64,34 +63,37 @@ def log() -> FilteringBoundLogger:
     return _BOUND["log"]
 
 
-def observe(app: Flask) -> None:
-    """Give each request an id, count it, time it and write one line about it."""
-    app.before_request(_begin)
-    app.after_request(_finish)
-
-
-def _begin() -> None:
+def request_id_of(request: Request) -> str:
+    """The caller's own `X-Request-Id` if it is a plain one, else a new id."""
     given = request.headers.get("X-Request-Id", "")
-    g.request_id = given if _REQUEST_ID.match(given) else os.urandom(8).hex()
-    g.began_at = time.perf_counter()
+    return given if _REQUEST_ID.match(given) else os.urandom(8).hex()
 
 
-def _finish(response: Response) -> Response:
-    response.headers.add("X-Request-Id", g.request_id)
+def note(
+    request: Request, response: Response, *, seconds: float, request_id: str, key: str
+) -> None:
+    """Count and time a request, and write one line about it.
+
+    Args:
+        request: what came.
+        response: what went.
+        seconds: what it took.
+        request_id: also in the answer.
+        key: the id of the API key that called, or nothing.
+    """
     route = request.url_rule.rule if request.url_rule else "unmatched"
-    seconds = time.perf_counter() - g.began_at
-    count(route, request.method, response.status_code, seconds)
+    status = response.status_code
+    count(route, request.method, status, seconds)
     if route not in _QUIET_ROUTES:
         log().info(
             "request",
             route=route,
             method=request.method,
-            status=response.status_code,
+            status=status,
             ms=round(seconds * 1000, 2),
-            request_id=g.request_id,
-            key=g.get("caller_id", ""),
+            request_id=request_id,
+            key=key,
         )
-    return response
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import pymongo
-from flask import Flask, Response, request
+from flask import Flask, Request, Response
+from flask.globals import app_ctx, request_ctx
 from pymongo.errors import PyMongoError
 from werkzeug.exceptions import HTTPException
 
 from loyalty.kit.errors import CarnetError, UnavailableError
 from loyalty.kit.http import OrjsonProvider, access_of, problem, refusal
 from loyalty.kit.mongo import is_away
-from loyalty.kit.observe import log
+from loyalty.kit.observe import log, note, request_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TypeAlias
 
+    from flask.typing import ResponseReturnValue
+
+    from loyalty.kit.http import Access
     from loyalty.kit.settings import Settings
+
+    # (the Authorization header, what the view declares, the member in the path) -> who calls
+    Admit: TypeAlias = Callable[[str, Access, str | None], Any]
 
 
 class Service(Flask):
-    """Flask, with one deadline for all database work of a request."""
+    """Flask with a gate before each view, a deadline on the database and a line about each request.
+
+    These are methods and not hooks, with Flask's objects fetched once: hooks and proxies would cost
+    a read as much as its own work does.
+    """
 
     json_provider_class = OrjsonProvider
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, settings: Settings, *, admit: Admit) -> None:
         super().__init__(name, static_folder=None)
         self.settings = settings
+        self._admit = admit
         self.url_map.strict_slashes = False
         self.url_map.merge_slashes = False
         self.config["MAX_CONTENT_LENGTH"] = settings.body_bytes_max
-        self.after_request(_keep_private)
         self.register_error_handler(CarnetError, refusal)
         self.register_error_handler(HTTPException, _http_exception)
         self.register_error_handler(PyMongoError, _driver_error)
@@ -45,22 +57,44 @@ class Service(Flask):
         return func
 
     def full_dispatch_request(self) -> Response:
+        """Answer a request, whatever it is; every answer passes here."""
+        began_at = time.perf_counter()
+        request, own = request_ctx.request, app_ctx.g
+        own.request_id = request_id = request_id_of(request)
+        response = self._answer(request)
+        headers = response.headers
+        headers.add("X-Request-Id", request_id)
+        headers.add("X-Content-Type-Options", "nosniff")
+        if "Cache-Control" not in headers:
+            # No cache between us and the caller keeps an answer about a person.
+            headers.add("Cache-Control", "no-store")
+        key = own.caller.id if "caller" in own else ""
+        seconds = time.perf_counter() - began_at
+        note(request, response, seconds=seconds, request_id=request_id, key=key)
+        return response
+
+    def preprocess_request(self) -> ResponseReturnValue | None:
+        """Let nobody past who may not: on by default, a public view opts out."""
+        request = request_ctx.request
+        access = self._access(request)
+        # A browser asks with OPTIONS, before and without any credential, whether it may call.
+        if access and not access.is_public and request.method != "OPTIONS":
+            member_id = (request.view_args or {}).get("member_id")
+            authorization = request.headers.get("Authorization", "")
+            app_ctx.g.caller = self._admit(authorization, access, member_id)
+        return super().preprocess_request()
+
+    def _answer(self, request: Request) -> Response:
         """Answer within the deadline; bulk views set one for each chunk instead."""
-        access = access_of(self.view_functions.get(request.endpoint or ""))
+        access = self._access(request)
         if access and access.is_bulk:
             request.max_content_length = self.settings.bulk_bytes_max
             return super().full_dispatch_request()
         with pymongo.timeout(self.settings.database_timeout_seconds):
             return super().full_dispatch_request()
 
-
-def _keep_private(response: Response) -> Response:
-    """No cache between us and the caller keeps an answer about a person."""
-    headers = response.headers
-    headers.add("X-Content-Type-Options", "nosniff")
-    if "Cache-Control" not in headers:
-        headers.add("Cache-Control", "no-store")
-    return response
+    def _access(self, request: Request) -> Access | None:
+        return access_of(self.view_functions.get(request.endpoint or ""))
 
 
 def _http_exception(error: HTTPException) -> Response | HTTPException:
