@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -41,12 +40,13 @@ _PICKS_EXAMPLE = (
 
 def _item(item: Recommended) -> dict[str, Any]:
     product = item.product
+    price = product.price if product else None
     return {
         "sku": item.sku,
         "name": product.name if product else None,
         "category": product.category if product else None,
         "brand": product.brand if product else None,
-        "price": asdict(product.price) if product and product.price else None,
+        "price": {"amount": price.amount, "currency": price.currency} if price else None,
         "image_url": product.image_url if product else None,
         "score": round(item.score, 4),
         "because": BECAUSE[item.part],

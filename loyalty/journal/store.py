@@ -193,9 +193,13 @@ _BASKET = {
 
 def _past_basket(document: Document) -> PastBasket:
     activity = document["activity"]
-    quantities: dict[str, int] = {}
-    for line in activity.get("lines", ()):
-        quantities[line["sku"]] = quantities.get(line["sku"], 0) + line["quantity"]
+    lines = activity.get("lines", ())
+    quantities: dict[str, int] = {line["sku"]: line["quantity"] for line in lines}
+    if len(quantities) < len(lines):
+        # A sku on several lines: rare, and only then worth a sum.
+        quantities = dict.fromkeys(quantities, 0)
+        for line in lines:
+            quantities[line["sku"]] += line["quantity"]
     for returned in activity.get("returned", ()):
         quantities[returned["sku"]] = quantities.get(returned["sku"], 0) - returned["quantity"]
     return PastBasket(
