@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from loyalty.journal.store import JournalStore
     from loyalty.members.model import Identifier
     from loyalty.members.store import MemberStore
+    from loyalty.program.model import Kind
     from loyalty.versions.service import ProgramShelf
 
 # The greatest whole number that every JSON reader holds exactly (RFC 8259, section 6).
@@ -108,45 +109,7 @@ def record_purchase(
         PaymentExceedsTotalError, BoundKeyError, KeyReusedError, MemberBusyError,
         InvalidIdentifierError, NoProgramError: as they say.
     """
-    store = speak_for(caller, body["channel"], body.get("store"))
-    key = key_of("purchase", body["channel"], store, body["external_id"])
-    try:
-        draft = _purchase(body, store, key, caller=caller, at=at, stores=stores)
-    except (ConflictError, NotFoundError):
-        if seen := _replayed(body, store, key, stores):
-            return seen
-        raise
-    return append(draft, stores)
-
-
-def _purchase(
-    body: Mapping[str, Any],
-    store: str | None,
-    key: str,
-    *,
-    caller: Caller,
-    at: datetime,
-    stores: Stores,
-) -> Draft:
-    occurred_at = occurred(body, at)
-    program = ruling(body["channel"], occurred_at, stores)
-    _check_money(body, program)
-    member_id = _resolve(body, program, key, at=at, stores=stores)
-    payment = body.get("payment", {})
-    known = stores.catalogue.products([line["sku"] for line in body["lines"]])
-    activity = Activity(
-        kind="purchase",
-        occurred_at=occurred_at,
-        channel=body["channel"],
-        store=store,
-        lines=complete_lines(body["lines"], known),
-        shipping_amount=body.get("shipping_amount", 0),
-        payment=Payment(**payment) if payment else _NO_PAYMENT,
-    )
-    return _draft(body, activity, member_id=member_id, program=program, caller=caller, at=at)
-
-
-_NO_PAYMENT = Payment()
+    return _record(body, "purchase", _purchase, caller=caller, at=at, stores=stores)
 
 
 def record_engagement(
@@ -159,40 +122,79 @@ def record_engagement(
         MemberNotFoundError, UnknownChannelError, InFutureError, BoundKeyError, KeyReusedError,
         MemberBusyError, InvalidIdentifierError, NoProgramError: as they say.
     """
-    store = speak_for(caller, body["channel"], body.get("store"))
-    key = key_of("engagement", body["channel"], store, body["external_id"])
-    try:
-        draft = _engagement(body, store, key, caller=caller, at=at, stores=stores)
-    except (ConflictError, NotFoundError, ConsentRequiredError):
-        if seen := _replayed(body, store, key, stores):
-            return seen
-        raise
-    return append(draft, stores)
+    return _record(body, "engagement", _engagement, caller=caller, at=at, stores=stores)
 
 
-def _engagement(
+class _Report(NamedTuple):
+    """What a caller reports of a member: the body, the store it speaks for, the fact's key."""
+
+    body: Mapping[str, Any]
+    store: str | None
+    key: str
+    caller: Caller
+    at: datetime
+
+
+def _record(
     body: Mapping[str, Any],
-    store: str | None,
-    key: str,
+    kind: Kind,
+    draw: Callable[[_Report, Stores], Draft],
     *,
     caller: Caller,
     at: datetime,
     stores: Stores,
-) -> Draft:
-    occurred_at = occurred(body, at)
+) -> Recorded:
+    store = speak_for(caller, body["channel"], body.get("store"))
+    key = key_of(kind, body["channel"], store, body["external_id"])
+    report = _Report(body, store, key, caller, at)
+    try:
+        draft = draw(report, stores)
+    except (ConflictError, NotFoundError, ConsentRequiredError):
+        # Replay before state: what was recorded keeps its answer, whatever has changed since.
+        if seen := stores.journal.by_key(key):
+            return replay(seen, _fingerprint(body, _named(body, stores), store))
+        raise
+    return append(draft, stores)
+
+
+def _purchase(report: _Report, stores: Stores) -> Draft:
+    body = report.body
+    occurred_at = occurred(body, report.at)
+    program = ruling(body["channel"], occurred_at, stores)
+    _check_money(body, program)
+    member_id = _resolve(report, program, stores)
+    payment = body.get("payment", {})
+    known = stores.catalogue.products([line["sku"] for line in body["lines"]])
+    activity = Activity(
+        kind="purchase",
+        occurred_at=occurred_at,
+        channel=body["channel"],
+        store=report.store,
+        lines=complete_lines(body["lines"], known),
+        shipping_amount=body.get("shipping_amount", 0),
+        payment=Payment(**payment) if payment else _NO_PAYMENT,
+    )
+    return _draft(report, activity, member_id, program)
+
+
+_NO_PAYMENT = Payment()
+
+
+def _engagement(report: _Report, stores: Stores) -> Draft:
+    body = report.body
+    occurred_at = occurred(body, report.at)
     program = ruling(body["channel"], occurred_at, stores)
     if body["type"] in SOCIAL_ENGAGEMENTS or body["channel"].startswith("social"):
         # Before anybody is enrolled: a stranger has agreed to nothing.
         consent.require(_named(body, stores) or "", SOCIAL_ENGAGEMENT, consents=stores.consents)
-    member_id = _resolve(body, program, key, at=at, stores=stores)
     activity = Activity(
         kind="engagement",
         occurred_at=occurred_at,
         channel=body["channel"],
-        store=store,
+        store=report.store,
         engagement=body["type"],
     )
-    return _draft(body, activity, member_id=member_id, program=program, caller=caller, at=at)
+    return _draft(report, activity, _resolve(report, program, stores), program)
 
 
 def adjust(
@@ -328,14 +330,6 @@ def _seen(draft: Draft, stores: Stores) -> Recorded:
     return replay(seen, draft.fingerprint)
 
 
-def _replayed(
-    body: Mapping[str, Any], store: str | None, key: str, stores: Stores
-) -> Recorded | None:
-    """Replay before state: what was recorded keeps its answer, whatever has changed since."""
-    seen = stores.journal.by_key(key)
-    return replay(seen, _fingerprint(body, _named(body, stores), store)) if seen else None
-
-
 def _named(body: Mapping[str, Any], stores: Stores) -> str | None:
     """The member that a body names by id or by identifier, if the identifier is anybody's.
 
@@ -352,9 +346,7 @@ def _identifier(body: Mapping[str, Any]) -> Identifier:
     return normal(body["identifier"]["type"], body["identifier"]["value"])
 
 
-def _resolve(
-    body: Mapping[str, Any], program: Program, key: str, *, at: datetime, stores: Stores
-) -> str:
+def _resolve(report: _Report, program: Program, stores: Stores) -> str:
     """The member that a body names, enrolled now if it is unknown and the programme does that.
 
     Raises:
@@ -362,13 +354,14 @@ def _resolve(
         KeyReusedError: nobody has the identifier, and the fact is somebody else's already.
         InvalidIdentifierError: the value is not of its type.
     """
-    if found := _named(body, stores):
+    if found := _named(report.body, stores):
         return found
     if not program.enrols_unknown:
         raise MemberNotFoundError
-    if stores.journal.by_key(key):
+    if stores.journal.by_key(report.key):
         raise _reused()
-    return enrol_provisional(_identifier(body), at=at, members=stores.members)
+    identifier = _identifier(report.body)
+    return enrol_provisional(identifier, at=report.at, members=stores.members)
 
 
 def complete_lines(
@@ -392,23 +385,15 @@ def _line(body: Mapping[str, Any], product: Product | None) -> Line:
     )
 
 
-def _draft(
-    body: Mapping[str, Any],
-    activity: Activity,
-    *,
-    member_id: str,
-    program: Program,
-    caller: Caller,
-    at: datetime,
-) -> Draft:
+def _draft(report: _Report, activity: Activity, member_id: str, program: Program) -> Draft:
     document = activity_to_document(activity)
-    document["external_id"] = body["external_id"]
+    document["external_id"] = report.body["external_id"]
     return Draft(
         member_id=member_id,
-        key=key_of(activity.kind, activity.channel, activity.store, body["external_id"]),
-        fingerprint=_fingerprint(body, member_id, activity.store),
-        source=caller.id,
-        received_at=at,
+        key=report.key,
+        fingerprint=_fingerprint(report.body, member_id, report.store),
+        source=report.caller.id,
+        received_at=report.at,
         activity=activity,
         document=document,
         program=program,
