@@ -195,7 +195,7 @@ def kept(
     back: dict[str, int] = {}
     baskets: list[tuple[PastBasket, tuple[str, ...]]] = []
     for past in history:
-        if not back and min(past.quantities.values(), default=0) > 0:
+        if not back and not past.is_return:
             # Nothing came back since: the usual case, and the history is long.
             skus = [sku for sku in past.quantities if sku not in sensitive]
             if skus:

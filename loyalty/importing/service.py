@@ -46,11 +46,13 @@ HOUSEHOLDS_A_WRITE = 50
 def few_collections() -> Iterator[None]:
     """Let Python look for garbage cycles rarely: an import makes many objects and no cycles."""
     before = gc.get_threshold()
+    gc.freeze()
     gc.set_threshold(200_000, 50, 100)
     try:
         yield
     finally:
         gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 class Imported(NamedTuple):

@@ -40,6 +40,7 @@ class PastBasket(NamedTuple):
     channel: str
     store: str | None
     quantities: dict[str, int]
+    is_return: bool = False
 
 
 class JournalStore:
@@ -208,4 +209,5 @@ def _past_basket(document: Document) -> PastBasket:
         document["channel"],
         document["store"],
         quantities,
+        "returned" in activity,
     )

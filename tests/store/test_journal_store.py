@@ -242,7 +242,7 @@ def test_history_holds_purchases_and_what_came_back_newest_first(parts: Parts) -
     back = returned(member, 3, bought.key)
     parts.journal.append_many([bought, seen, back, entry(other)])
     baskets = [
-        PastBasket(member, NOON, "store", None, {"milk": -1}),
+        PastBasket(member, NOON, "store", None, {"milk": -1}, is_return=True),
         PastBasket(member, NOON, "store", None, {"milk": 5, "rye": 1}),
     ]
     assert parts.journal.history(member, limit=10) == baskets
