@@ -46,7 +46,8 @@ class _Ticket:
         self.woken = threading.Event()
         self.leads = False
         self.is_done = False
-        self.error: Exception | None = None
+        # Until somebody knows better: a leader that dies must not look like one that wrote.
+        self.error: Exception | None = NetworkTimeout("Nobody knows whether this was written.")
 
 
 class GroupInsert:
@@ -91,7 +92,6 @@ class GroupInsert:
                 return
             if ticket in self._waiting:
                 self._waiting.remove(ticket)
-            ticket.error = NetworkTimeout("The group's write did not return in time.")
 
     def _lead(self, seconds: float) -> None:
         with self._guard:
@@ -121,6 +121,8 @@ class GroupInsert:
         try:
             with pymongo.timeout(seconds):
                 self._send([ticket.document for ticket in together])
+            for ticket in together:
+                ticket.error = None
         except BulkWriteError as error:
             _tell(together, error)
         except PyMongoError as error:
@@ -142,9 +144,9 @@ class GroupInsert:
 
 def _tell(together: Sequence[_Ticket], error: BulkWriteError) -> None:
     """Give each ticket the error that is its own."""
-    if error.details["writeConcernErrors"]:
-        for ticket in together:
-            ticket.error = WTimeoutError("Written, but not known to be durable.", 64)
+    doubtful = error.details["writeConcernErrors"]
+    for ticket in together:
+        ticket.error = WTimeoutError("Not known to be durable.", 64) if doubtful else None
     for each in error.details["writeErrors"]:
         kind = DuplicateKeyError if each["code"] == _DUPLICATE else WriteError
         together[each["index"]].error = kind(each["errmsg"], each["code"], each)

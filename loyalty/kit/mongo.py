@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import pymongo
 from bson.codec_options import CodecOptions
-from pymongo import MongoClient, WriteConcern
+from pymongo import MongoClient, ReadPreference, WriteConcern
 from pymongo.database import Database
 from pymongo.errors import (
     ConnectionFailure,
@@ -86,6 +86,8 @@ def open_database(client: MongoClient[Document], name: str) -> Database[Document
         name,
         codec_options=codec,
         write_concern=DURABLE,
+        # Whatever the connection string says: a secondary may not know of a withdrawal yet.
+        read_preference=ReadPreference.PRIMARY,
         # Linearizable is not needed: the unique indexes decide every race.
         read_concern=ReadConcern("local"),
     )

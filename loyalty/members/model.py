@@ -20,7 +20,6 @@ IDENTIFIER_TYPE_PATTERN = (
 )
 IDENTIFIERS_MAX = 50
 MEMBER_ID_PATTERN = r"^m_[0-9a-f]{32}$"
-_MEMBER_ID = re.compile(r"m_[0-9a-f]{32}\Z")
 
 
 class MemberNotFoundError(NotFoundError):
@@ -93,11 +92,6 @@ class Member:
     status: Literal["active", "provisional"]
     enrolled_at: datetime
     identifiers: tuple[LinkedIdentifier, ...] = ()
-
-
-def is_member_id(text: str) -> bool:
-    """Whether the text has the form of a member's id."""
-    return bool(_MEMBER_ID.match(text))
 
 
 def normal(kind: str, value: str, *, place: str = "identifier.value") -> Identifier:

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import hmac
 import secrets
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from cryptography.fernet import Fernet
 from pymongo import ASCENDING, IndexModel
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from loyalty.kit.mongo import Document
-
-Result = TypeVar("Result")
 
 
 class EnrolmentExistsError(Exception):
@@ -222,9 +220,9 @@ class MemberStore:
             raise IdentifierNotFoundError
 
     def addresses(self, member_ids: Sequence[str], kind: str) -> dict[str, str]:
-        """One identifier of a type (such as `email`) for each of the members that has one."""
+        """The newest identifier of a type (such as `email`) of each member that has one."""
         query = {"member": {"$in": list(member_ids)}, "type": kind}
-        found = self._identifiers.find(query).sort("linked_at", -1)
+        found = self._identifiers.find(query).sort("linked_at", ASCENDING)
         return {each["member"]: self._reveal(each).value for each in found}
 
     def _insert_fresh(self, member_id: str, claims: list[Document], session: ClientSession) -> None:

@@ -133,6 +133,41 @@ def test_who_waits_too_long_gives_up_and_the_group_goes_on(
     assert things.find_one({"name": 1}) is None
 
 
+def test_a_leader_that_dies_does_not_look_like_one_that_wrote(
+    things: Collection[dict[str, Any]],
+) -> None:
+    class Dying(Gate):
+        def insert_many(self, documents: list[dict[str, Any]], *, ordered: bool) -> None:
+            raise SystemExit(len(documents), ordered)
+
+    gate = Dying(things)
+    group = GroupInsert(gate, timeout_seconds=20)  # type: ignore[arg-type]
+    ends: list[BaseException | None] = []
+
+    def insert(name: int) -> None:
+        try:
+            group.insert({"name": name})
+        except BaseException as error:  # noqa: BLE001  # the death is what this is about
+            ends.append(error)
+        else:
+            ends.append(None)
+
+    threads = [threading.Thread(target=insert, args=(name,)) for name in range(4)]
+    threads[0].start()
+    assert gate.arrived.wait(30)
+    for each in threads[1:]:
+        each.start()
+    while len(group._waiting) < 3:
+        assert threads[0].is_alive()
+    gate.open.set()
+    for each in threads:
+        each.join(30)
+    assert [end is None for end in ends].count(True) == 1
+    assert {type(end) for end in ends} == {type(None), SystemExit, NetworkTimeout}
+    assert things.count_documents({}) == 1
+    assert not group._is_led
+
+
 def test_a_server_that_is_away_is_an_error_for_all_and_the_group_recovers() -> None:
     client = connect("mongodb://127.0.0.1:9/?directConnection=true", timeout_seconds=0.2)
     group = GroupInsert(open_database(client, "x")["things"], timeout_seconds=0.2)

@@ -329,3 +329,11 @@ def test_an_enrolment_is_one_durable_transaction(settings: Settings) -> None:
     assert [each["insert"] for each in writes] == ["members", "identifiers"]
     assert {each["txnNumber"] for each in writes} == {commit["txnNumber"]}
     assert commit["writeConcern"] == DURABLE.document
+
+
+def test_the_newest_address_is_the_one_to_write_to(parts: Parts) -> None:
+    member = Member(service.new_member_id(), "active", NOON)
+    parts.members.add(member, [Identifier("email", "old@example.org")])
+    fresh = Identifier("email", "new@example.org")
+    parts.members.link(member.id, [fresh], at=NOON + timedelta(days=1))
+    assert parts.members.addresses([member.id], "email") == {member.id: "new@example.org"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pymongo import ReadPreference
 from pymongo.errors import (
     AutoReconnect,
     DuplicateKeyError,
@@ -61,11 +62,12 @@ def test_the_index_that_refused(message: str, index: str) -> None:
 
 
 def test_every_database_is_opened_with_durable_writes_and_a_deadline() -> None:
-    client = connect("mongodb://nowhere.invalid", timeout_seconds=1.5)
+    client = connect("mongodb://nowhere.invalid/?readPreference=secondary", timeout_seconds=1.5)
     database = open_database(client, "shop")
     assert database.write_concern == DURABLE
     assert DURABLE.document == {"w": "majority", "j": True}
     assert database.codec_options.tz_aware
+    assert database.read_preference == ReadPreference.PRIMARY
     assert client.options.server_selection_timeout == 1.5
     assert client.options.pool_options.socket_timeout == 7.5
     client.close()
