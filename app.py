@@ -26,9 +26,15 @@ from rich.table import Table
 
 import loyalty.catalogue.views
 import loyalty.consent.views
+import loyalty.coupons.views
+import loyalty.households.views
+import loyalty.jobs.views
 import loyalty.journal.views
 import loyalty.members.views
 import loyalty.operation.views
+import loyalty.referrals.views
+import loyalty.rewards.views
+import loyalty.transfers.views
 import loyalty.versions.views
 import recommend.views
 from loyalty.access import model as keys
@@ -38,9 +44,15 @@ from loyalty.access.store import KeyStore
 from loyalty.access.tokens import TokenMint
 from loyalty.catalogue.store import CatalogueStore
 from loyalty.consent.store import ConsentStore
+from loyalty.coupons.codes import CouponMint
+from loyalty.coupons.service import Coupons
+from loyalty.coupons.store import CouponStore
+from loyalty.households.store import HouseholdStore
 from loyalty.importing.complete_journey import Journey
 from loyalty.importing.service import import_journey
-from loyalty.journal.service import Stores
+from loyalty.jobs.runner import Runner
+from loyalty.jobs.store import JobStore
+from loyalty.journal.drafts import Stores
 from loyalty.journal.store import JournalStore
 from loyalty.kit.clock import now
 from loyalty.kit.embedded import EmbeddedDatabaseError, attach_or_start
@@ -51,6 +63,9 @@ from loyalty.kit.service import Service
 from loyalty.kit.settings import Settings, SettingsError
 from loyalty.kit.supervisor import StopAsked, owned_database, serve, stop_on_signals
 from loyalty.members.store import MemberStore
+from loyalty.referrals.store import ReferralStore
+from loyalty.rewards.orders import Redeeming
+from loyalty.rewards.store import RewardStore
 from loyalty.versions.service import ProgramShelf
 from loyalty.versions.store import VersionStore
 from recommend.artefact import Shelf
@@ -63,12 +78,20 @@ if TYPE_CHECKING:
     from marshmallow import Schema
     from marshmallow.fields import Field
 
+    from loyalty.jobs.model import JobKinds
+
 BLUEPRINTS = (
     loyalty.members.views.blp,
+    loyalty.referrals.views.blp,
+    loyalty.households.views.blp,
     loyalty.journal.views.blp,
     loyalty.versions.views.blp,
+    loyalty.transfers.views.blp,
     loyalty.consent.views.blp,
     loyalty.catalogue.views.blp,
+    loyalty.coupons.views.blp,
+    loyalty.rewards.views.blp,
+    loyalty.jobs.views.blp,
     recommend.views.blp,
     loyalty.operation.views.blp,
 )
@@ -89,6 +112,12 @@ class Parts(NamedTuple):
     catalogue: CatalogueStore
     versions: VersionStore
     journal: JournalStore
+    coupons: CouponStore
+    coupon_mint: CouponMint
+    jobs: JobStore
+    referrals: ReferralStore
+    households: HouseholdStore
+    rewards: RewardStore
 
     @property
     def stores(self) -> Stores:
@@ -121,6 +150,14 @@ def assemble(settings: Settings, uri: str) -> Parts:
         catalogue=CatalogueStore(database, timeout_seconds=settings.database_timeout_seconds),
         versions=VersionStore(database),
         journal=JournalStore(database, timeout_seconds=settings.database_timeout_seconds),
+        coupons=CouponStore(database),
+        coupon_mint=CouponMint(
+            seed=derive(root, "coupon-signing"), short_key=derive(root, "coupon-short-codes")
+        ),
+        jobs=JobStore(database),
+        referrals=ReferralStore(database),
+        households=HouseholdStore(database, display_key=derive(root, "household-display")),
+        rewards=RewardStore(database),
     )
 
 
@@ -130,7 +167,18 @@ def initialise(settings: Settings, parts: Parts) -> None:
     Raises:
         SecretError: the database was written under another secret.
     """
-    for store in (parts.members, parts.consents, parts.catalogue, parts.versions, parts.journal):
+    for store in (
+        parts.members,
+        parts.consents,
+        parts.catalogue,
+        parts.versions,
+        parts.journal,
+        parts.coupons,
+        parts.jobs,
+        parts.referrals,
+        parts.households,
+        parts.rewards,
+    ):
         store.create_indexes()
     check = derive(root_secret(settings), "check").hex()
     kept = parts.database["meta"].find_one_and_update(
@@ -141,6 +189,11 @@ def initialise(settings: Settings, parts: Parts) -> None:
             "The database was written under another secret: identifiers could not be found. "
             "Set CARNET_SECRET (or the data directory's file `secret`) to the one it was made with."
         )
+
+
+def job_kinds(_parts: Parts) -> JobKinds:
+    """What a job can be, by name: the function that carries it out over these stores."""
+    return {}
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -156,6 +209,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Service("carnet", settings, admit=Gatekeeper(parts.keys, parts.tokens).admit)
     sources = parts.sources
     stores = parts.stores
+    runner = Runner(parts.jobs, job_kinds(parts), at_once=settings.jobs_at_once)
+    app.background.append(runner)
     app.extensions["carnet"] = {
         Settings: settings,
         Database: parts.database,
@@ -163,6 +218,13 @@ def create_app(settings: Settings | None = None) -> Flask:
         MemberStore: parts.members,
         ConsentStore: parts.consents,
         CatalogueStore: parts.catalogue,
+        Coupons: Coupons(parts.coupons, parts.coupon_mint, parts.members),
+        ReferralStore: parts.referrals,
+        HouseholdStore: parts.households,
+        RewardStore: parts.rewards,
+        Redeeming: Redeeming(stores, parts.rewards, parts.households),
+        JobStore: parts.jobs,
+        Runner: runner,
         ProgramShelf: stores.programs,
         Stores: stores,
         Sources: sources,
@@ -232,6 +294,10 @@ def _document(app: Flask) -> None:
     member_id = {"type": "string", "pattern": loyalty.members.model.MEMBER_ID_PATTERN}
     app.url_map.converters["member"] = loyalty.members.views.MemberIdConverter
     api.register_converter(loyalty.members.views.MemberIdConverter, lambda _: member_id)
+    redemption = loyalty.rewards.views.RedemptionIdConverter
+    redemption_id = {"type": "string", "pattern": f"^{redemption.regex}$"}
+    app.url_map.converters["redemption"] = redemption
+    api.register_converter(redemption, lambda _: redemption_id)
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)
     app.register_blueprint(

@@ -9,15 +9,15 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from app import assemble, initialise
-from benchmarks import driver, load
+from benchmarks import driver, load, oracle
 from benchmarks.measure import Row, Side, compare, compare_speeds, in_turn, memory_mib
 from benchmarks.stage import CLIENTS, PEER_DATABASE, receipts
 from loyalty.importing.complete_journey import CHANNELS_BY_DIGIT, Journey
 from loyalty.importing.service import few_collections, import_journey
 from loyalty.journal.bulk import append_all
 from loyalty.journal.codec import activity_of, activity_to_document, entry_from_document
+from loyalty.journal.drafts import Draft
 from loyalty.journal.model import key_of
-from loyalty.journal.service import Draft
 from loyalty.journal.store import JournalStore
 from loyalty.kit.clock import now
 from loyalty.members.service import new_member_id
@@ -58,10 +58,11 @@ class Size(NamedTuple):
     long_entries: int
     latency_pairs: int
     step_repeats: int
+    oracle_scale: float
 
 
-FULL = Size(60, 9, 2.0, 60, 5, 20_000, 600, 5)
-QUICK = Size(24, 2, 0.5, 8, 2, 1_000, 60, 2)
+FULL = Size(60, 9, 2.0, 60, 5, 20_000, 600, 5, 0.1)
+QUICK = Size(24, 2, 0.5, 8, 2, 1_000, 60, 2, 0.01)
 
 
 def awards(stage: Stage, size: Size, advance: Advance) -> list[Row]:
@@ -279,6 +280,7 @@ CASES: dict[str, Callable[[Stage, Size, Advance], list[Row]]] = {
     "latency": latency,
     "memory": memory,
     "step": steps,
+    "oracle": oracle.balances,
 }
 
 
@@ -292,6 +294,7 @@ def advances(name: str, size: Size) -> int:
         "latency": 2,
         "memory": 2,
         "step": size.step_repeats,
+        "oracle": len(oracle.RUNS),
     }[name]
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from loyalty.access import model as keys
 from loyalty.journal.codec import activity_to_document
+from loyalty.journal.drafts import Draft
 from loyalty.journal.model import key_of
-from loyalty.journal.service import Draft
 from loyalty.kit.clock import now
 from loyalty.members.model import Member
 from loyalty.members.service import fingerprint, new_member_id

@@ -43,7 +43,7 @@ def put_products(lines: Iterable[bytes], *, catalogue: CatalogueStore) -> int:
         InvalidLinesError: with the line and the field of each mistake; nothing was written.
     """
     products = []
-    for each in _checked(lines, _PRODUCT).values():
+    for each in checked_lines(lines, _PRODUCT).values():
         price = Price(**each.pop("price")) if each["price"] else each.pop("price")
         products.append(Product(price=price, **each))
     catalogue.put_products(products)
@@ -57,7 +57,7 @@ def put_stores(lines: Iterable[bytes], *, catalogue: CatalogueStore) -> int:
         InvalidLinesError: with the line and the field of each mistake; nothing was written.
         UnknownTimeZoneError: with the line; nothing was written.
     """
-    documents = _checked(lines, _STORE)
+    documents = checked_lines(lines, _STORE)
     for number, each in documents.items():
         if not zone_exists(each["time_zone"]):
             mistake = FieldError(f"{number}.time_zone", "There is no such time zone.")
@@ -66,8 +66,12 @@ def put_stores(lines: Iterable[bytes], *, catalogue: CatalogueStore) -> int:
     return len(documents)
 
 
-def _checked(lines: Iterable[bytes], schema: Schema) -> dict[int, dict[str, Any]]:
-    """What the lines say, by line number; blank lines are passed over."""
+def checked_lines(lines: Iterable[bytes], schema: Schema) -> dict[int, dict[str, Any]]:
+    """What the lines say, by line number; blank lines are passed over.
+
+    Raises:
+        InvalidLinesError: with the line and the field of each mistake.
+    """
     documents: dict[int, dict[str, Any]] = {}
     mistakes: list[FieldError] = []
     for number, line in enumerate(lines, start=1):

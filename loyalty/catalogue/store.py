@@ -23,6 +23,7 @@ CHUNK = 1000
 # A till's baskets repeat the same products; a change of one is seen within this time.
 PRODUCT_SECONDS_MAX = 5.0
 PRODUCTS_KNOWN_MAX = 50_000
+STORES_KNOWN_MAX = 10_000
 
 
 class CatalogueStore:
@@ -34,6 +35,8 @@ class CatalogueStore:
         self._timeout_seconds = timeout_seconds
         self._known: dict[str, Product | None] = {}
         self._known_since = float("-inf")
+        self._known_stores: dict[str, Store | None] = {}
+        self._stores_since = float("-inf")
         self._restrictions = Restrictions(frozenset(), frozenset(), frozenset())
         self._restricted_since = float("-inf")
 
@@ -58,6 +61,7 @@ class CatalogueStore:
         for document in documents:
             del document["id"]
         self._put(self._stores, documents)
+        self._stores_since = float("-inf")
 
     def product(self, sku: str) -> Product:
         """A product.
@@ -91,6 +95,18 @@ class CatalogueStore:
         if age > PRODUCT_SECONDS_MAX or len(self._known) > PRODUCTS_KNOWN_MAX:
             self._known, self._known_since = {}, time.monotonic()
         return self._known
+
+    def store(self, store_id: str) -> Store | None:
+        """A store if the catalogue has it, as it was at most 5 s ago."""
+        if time.monotonic() - self._stores_since > PRODUCT_SECONDS_MAX:
+            self._known_stores, self._stores_since = {}, time.monotonic()
+        known = self._known_stores
+        if store_id not in known:
+            found = self._stores.find_one({"_id": store_id})
+            if len(known) >= STORES_KNOWN_MAX:
+                known.clear()
+            known[store_id] = Store(id=found.pop("_id"), **found) if found else None
+        return known.get(store_id)
 
     def restrictions(self) -> Restrictions:
         """What may not be shown, or not twice, as it was at most 5 s ago."""

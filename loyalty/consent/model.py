@@ -16,6 +16,8 @@ MARKETING = "marketing"
 SOCIAL_ENGAGEMENT = "social_engagement"
 STAFF_VIEW = "staff_view"
 ANALYTICS = "analytics"
+HOUSEHOLD_POOLING = "household_pooling"
+POINTS_TRANSFER = "points_transfer"
 
 PURPOSES: dict[str, str] = {
     PERSONALISATION: "choose what to show from what the member did",
@@ -23,6 +25,8 @@ PURPOSES: dict[str, str] = {
     SOCIAL_ENGAGEMENT: "track what the member does on social networks",
     STAFF_VIEW: "show the member's history to shop staff",
     ANALYTICS: "count the member in statistics shared between people",
+    HOUSEHOLD_POOLING: "let the household spend the member's points",
+    POINTS_TRANSFER: "give points to other members and receive points from them",
 }
 # The only purpose that is agreed to channel by channel; the others hold everywhere.
 PURPOSES_BY_CHANNEL = frozenset({MARKETING})

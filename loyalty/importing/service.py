@@ -19,8 +19,9 @@ from loyalty.consent.service import first_record
 from loyalty.importing.complete_journey import PROGRAM
 from loyalty.journal.bulk import append_all
 from loyalty.journal.codec import activity_to_document
+from loyalty.journal.drafts import Draft
 from loyalty.journal.model import key_of
-from loyalty.journal.service import Draft, complete_lines
+from loyalty.journal.service import complete_lines
 from loyalty.members.model import Member, normal
 from loyalty.members.service import fingerprint, new_member_id
 from loyalty.program.document import ProgramSchema
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from loyalty.catalogue.model import Product
     from loyalty.importing.complete_journey import Household, Journey, Receipt
-    from loyalty.journal.service import Stores
+    from loyalty.journal.drafts import Stores
     from loyalty.members.model import Identifier
     from loyalty.program.model import Program
 

@@ -10,15 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from loyalty.journal.appending import append
+from loyalty.journal.drafts import entry_after
 from loyalty.journal.model import Head
-from loyalty.journal.service import append, entry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
+    from loyalty.journal.drafts import Draft, Stores
     from loyalty.journal.model import Entry
-    from loyalty.journal.service import Draft, Stores
 
 MEMBERS_A_READ = 50
 ENTRIES_A_WRITE = 1000

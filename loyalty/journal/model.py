@@ -36,10 +36,31 @@ class ReturnExceedsPurchaseError(ConflictError):
 
 
 class InsufficientPointsError(ConflictError):
-    """The adjustment would take more points than the member has."""
+    """It would take more points than the member can spend."""
 
     code = "insufficient_points"
     title = "The member has not enough points"
+
+
+class HoldExpiredError(ConflictError):
+    """The points that were held went back to the member when the hold expired."""
+
+    code = "hold_expired"
+    title = "The hold has expired"
+
+
+class HoldResolvedError(ConflictError):
+    """The hold was captured or released before, in another way than is asked for now."""
+
+    code = "hold_resolved"
+    title = "The hold was resolved before"
+
+
+class TooManyHoldsError(ConflictError):
+    """The member has as many open holds as may be; capture or release one first."""
+
+    code = "too_many_holds"
+    title = "The member has too many open holds"
 
 
 class PointsOutOfRangeError(ConflictError):
@@ -47,6 +68,20 @@ class PointsOutOfRangeError(ConflictError):
 
     code = "points_out_of_range"
     title = "So many points cannot be kept"
+
+
+class NotReversibleError(ConflictError):
+    """The entry is of a kind that is undone by its own means."""
+
+    code = "not_reversible"
+    title = "This entry cannot be reversed"
+
+
+class UnknownUnitError(ConflictError):
+    """The programme has no such point currency."""
+
+    code = "unknown_unit"
+    title = "The programme has no such unit"
 
 
 class UnknownChannelError(ConflictError):

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from marshmallow import ValidationError, fields
 
 from loyalty.catalogue.schemas import STORE_PATTERN
-from loyalty.kit.fields import Amount, Choice, Items, Moment, Text, Whole
+from loyalty.kit.fields import (
+    AMOUNT_MAX,
+    Amount,
+    Choice,
+    Instant,
+    Items,
+    Moment,
+    Strict,
+    Text,
+    Whole,
+)
 from loyalty.kit.schemas import Input, Output
 from loyalty.members.model import MEMBER_ID_PATTERN
 from loyalty.members.schemas import IdentifierSchema
 from loyalty.program.document import POINTS_MAX, channel_field, currency_field
-from loyalty.program.model import ENGAGEMENTS
+from loyalty.program.model import ENGAGEMENTS, FULFILMENTS, PAYMENT_METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LINES_MAX = 500
+SKUS_MAX = 50
+DETAILS_MAX = 20
+_DETAIL = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
 QUANTITY_MAX = 100_000
 
 
@@ -52,6 +66,7 @@ class PaymentSchema(Input):
 
     gift_card_amount = Amount()
     points_amount = Amount()
+    methods = Items(Choice(PAYMENT_METHODS), len(PAYMENT_METHODS))
 
 
 class _ActivitySchema(Input):
@@ -75,12 +90,32 @@ class _MemberActivitySchema(_ActivitySchema):
             raise ValidationError("Name the member by member or by identifier, not both.", "member")
 
 
+class _Details(Strict, fields.Dict):
+    """A few named whole numbers and flags. Text has no place here: it could be personal."""
+
+    def read(self, value: Any) -> dict[str, int | bool]:
+        """The details as they are."""
+        if type(value) is not dict or len(value) > DETAILS_MAX:
+            raise ValidationError(f"Must be an object with at most {DETAILS_MAX} names.")
+        for name, each in value.items():
+            if not _DETAIL.match(name):
+                raise ValidationError({name: ["Must be a name of lower-case letters, digits, _."]})
+            if type(each) not in (int, bool) or abs(each) > AMOUNT_MAX:
+                raise ValidationError({name: ["Must be a whole number, true or false."]})
+        return value
+
+
 class PurchaseSchema(_MemberActivitySchema):
     """A purchase."""
 
     currency = currency_field(required=True, metadata={"examples": ["EUR"]})
     lines = Items(fields.Nested(LineSchema), LINES_MAX, length_min=1, required=True)
     shipping_amount = Amount()
+    discount_amount = Amount(
+        metadata={"description": "Taken off the order as a whole; the lines are before it."}
+    )
+    coupon_amount = Amount(metadata={"description": "The same, by coupons."})
+    fulfilment = Choice(FULFILMENTS)
     payment = fields.Nested(PaymentSchema)
 
 
@@ -88,6 +123,12 @@ class EngagementSchema(_MemberActivitySchema):
     """Something a member did for the shop."""
 
     type = Choice(ENGAGEMENTS, required=True)
+    skus = Items(
+        Text(64), SKUS_MAX, metadata={"description": "What was looked at, put aside or reviewed."}
+    )
+    details = _Details(
+        metadata={"description": 'Numbers and flags for the rules: `{"rating": 5}`.'}
+    )
 
 
 class PurchaseReferenceSchema(Input):
@@ -119,6 +160,40 @@ class ReturnSchema(_ActivitySchema):
         length_min=1,
         metadata={"description": "All that is left of the purchase, if absent."},
     )
+    amount = Amount(
+        minimum=1,
+        metadata={"description": "Instead of lines: money that comes back without goods."},
+    )
+
+    def check(self, data: Mapping[str, Any]) -> None:
+        """Lines or an amount, not both."""
+        if "lines" in data and "amount" in data:
+            raise ValidationError("Send lines or an amount, not both.", "amount")
+
+
+class ExchangeSchema(_ActivitySchema):
+    """Goods come back and others go out."""
+
+    purchase = fields.Nested(PurchaseReferenceSchema, required=True)
+    returned = Items(
+        fields.Nested(ReturnLineSchema),
+        LINES_MAX,
+        length_min=1,
+        metadata={"description": "What comes back; all that is left, if absent."},
+    )
+    currency = currency_field(required=True, metadata={"examples": ["EUR"]})
+    lines = Items(
+        fields.Nested(LineSchema),
+        LINES_MAX,
+        length_min=1,
+        required=True,
+        metadata={"description": "What goes out."},
+    )
+    shipping_amount = Amount()
+    discount_amount = Amount()
+    coupon_amount = Amount()
+    fulfilment = Choice(FULFILMENTS)
+    payment = fields.Nested(PaymentSchema)
 
 
 class AdjustmentSchema(Input):
@@ -128,6 +203,14 @@ class AdjustmentSchema(Input):
     points = Whole(
         -POINTS_MAX, POINTS_MAX, required=True, metadata={"description": "To add; below 0 takes."}
     )
+    unit = channel_field(metadata={"description": "Which point currency; `points` if absent."})
+    reason = Text(300, required=True)
+    actor = Text(100, required=True, metadata={"description": "Who answers for it."})
+
+
+class ReversalSchema(Input):
+    """Why an entry was a mistake."""
+
     reason = Text(300, required=True)
     actor = Text(100, required=True, metadata={"description": "Who answers for it."})
 
@@ -138,6 +221,7 @@ class PostingSchema(Output):
     rule = fields.String(required=True)
     kind = fields.String(required=True)
     points = fields.Integer(required=True)
+    unit = fields.String(metadata={"description": "Which point currency, if not `points`."})
     text = fields.String(required=True, metadata={"description": "Why, in words and numbers."})
 
 
@@ -148,9 +232,25 @@ class RecordedSchema(Output):
     member_id = fields.String(required=True)
     seq = fields.Integer(required=True)
     points = fields.Integer(required=True, metadata={"description": "Gained, or lost below 0."})
-    balance = fields.Integer(required=True, metadata={"description": "Right after this activity."})
+    balance = fields.Integer(
+        required=True, metadata={"description": "To be spent right after this activity."}
+    )
+    pending = fields.Integer(
+        metadata={"description": "Points that are there and cannot be spent yet, if any."}
+    )
+    units = fields.Dict(
+        metadata={"description": "The balance in each further point currency, if any."}
+    )
+    tier = fields.String(metadata={"description": "The member's tier, where there are any."})
     program_version = fields.Integer(required=True)
     postings = fields.List(fields.Nested(PostingSchema), required=True)
+
+
+class ExchangedSchema(Output):
+    """Both sides of an exchange."""
+
+    returned = fields.Nested(RecordedSchema, required=True)
+    bought = fields.Nested(RecordedSchema, required=True)
 
 
 class ExplainedPostingSchema(PostingSchema):
@@ -190,16 +290,63 @@ class JournalSchema(Output):
 
 
 class LotSchema(Output):
-    """Points that expire together."""
+    """Points that become active and expire together."""
 
     points = fields.Integer(required=True)
     expires_at = Moment(allow_none=True, required=True)
+    active_at = Moment(metadata={"description": "Pending until then, if it lies ahead."})
+
+
+class FurtherUnitSchema(Output):
+    """What a member has of a further point currency."""
+
+    balance = fields.Integer(required=True)
+    pending = fields.Integer(required=True)
+    held = fields.Integer(required=True)
+    lots = fields.List(fields.Nested(LotSchema), required=True)
+
+
+class NextTierSchema(Output):
+    """The tier above."""
+
+    id = fields.String(required=True)
+    name = fields.String(required=True)
+    missing = fields.Integer(
+        required=True, metadata={"description": "Minor units, points or purchases."}
+    )
+
+
+class StandingSchema(Output):
+    """Where the member stands on the ladder."""
+
+    id = fields.String(required=True)
+    name = fields.String(required=True)
+    since = Instant(required=True)
+    falls_at = Instant(
+        allow_none=True, metadata={"description": "When it is lost, unless enough is done."}
+    )
+    amount = fields.Integer(required=True, metadata={"description": "What counts now."})
+    measure = fields.String(required=True)
+    benefits = fields.List(fields.String(), required=True)
+    next = fields.Nested(NextTierSchema, allow_none=True)
 
 
 class PointsSchema(Output):
     """What a member has now."""
 
     member_id = fields.String(required=True)
-    balance = fields.Integer(required=True)
+    balance = fields.Integer(required=True, metadata={"description": "To be spent now."})
+    pending = fields.Integer(required=True, metadata={"description": "To be spent later."})
+    held = fields.Integer(required=True, metadata={"description": "Held for redemptions."})
     lots = fields.List(fields.Nested(LotSchema), required=True)
+    units = fields.Dict(
+        keys=fields.String(),
+        values=fields.Nested(FurtherUnitSchema),
+        required=True,
+        metadata={"description": "The same of each further point currency."},
+    )
+    tier = fields.Nested(StandingSchema, allow_none=True, required=True)
+    stage = fields.String(
+        required=True, metadata={"description": "acquisition, trial, loyal, at_risk or lapsed."}
+    )
     as_of = Moment(required=True)

@@ -1,49 +1,40 @@
-"""Turn what callers report into entries: resolve, look up, `step`, append.
-
-An award is optimistic: one read of the head, one durable insert. Whether the fact was there
-already shows when the unique index refuses it, so a fresh award pays nothing for that question.
-"""
+"""Turn what callers report into drafts: resolve the member, look up, and append."""
 
 from __future__ import annotations
 
-import random
-import time
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bson import ObjectId
-
 from loyalty.access.model import speak_for
 from loyalty.consent import service as consent
-from loyalty.consent.model import SOCIAL_ENGAGEMENT, ConsentRequiredError
+from loyalty.consent.model import PERSONALISATION, SOCIAL_ENGAGEMENT, ConsentRequiredError
+from loyalty.journal.appending import append
 from loyalty.journal.codec import activity_to_document
+from loyalty.journal.drafts import Draft, Recorded, Stores, replay, reused
 from loyalty.journal.model import (
-    Entry,
-    Head,
+    EntryNotFoundError,
     InFutureError,
-    InsufficientPointsError,
-    KeySeenError,
-    MemberBusyError,
+    NotReversibleError,
     PaymentExceedsTotalError,
-    PointsOutOfRangeError,
-    StaleHeadError,
     UnknownChannelError,
+    UnknownUnitError,
     WrongCurrencyError,
     key_of,
 )
 from loyalty.kit.errors import ConflictError, FieldError, NotFoundError
-from loyalty.members.model import KeyReusedError, MemberNotFoundError, normal
+from loyalty.members.model import MemberNotFoundError, days_to_birthday, normal
 from loyalty.members.service import enrol_provisional, fingerprint
 from loyalty.program.model import (
+    BROWSING,
+    POINTS,
     SOCIAL_ENGAGEMENTS,
+    About,
     Activity,
     Line,
     Payment,
     Program,
-    State,
 )
-from loyalty.program.step import OverdrawnError, step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -51,52 +42,13 @@ if TYPE_CHECKING:
 
     from loyalty.access.model import Caller
     from loyalty.catalogue.model import Product
-    from loyalty.catalogue.store import CatalogueStore
-    from loyalty.consent.store import ConsentStore
-    from loyalty.journal.store import JournalStore
-    from loyalty.members.model import Identifier
-    from loyalty.members.store import MemberStore
+    from loyalty.members.model import Identifier, MemberFacts
     from loyalty.program.model import Kind
-    from loyalty.versions.service import ProgramShelf
 
-# The greatest whole number that every JSON reader holds exactly (RFC 8259, section 6).
-BALANCE_MAX = 2**53 - 1
-# Under 50 writers at one member the unluckiest needed 31 tries; the request's deadline cuts first.
-APPEND_ATTEMPTS_MAX = 200
-RETRY_SECONDS_MAX = 0.004
 # Tills' clocks run ahead by minutes, not by hours.
 CLOCK_AHEAD_MAX = timedelta(minutes=5)
-
-
-class Stores(NamedTuple):
-    """All that recording an activity may touch."""
-
-    journal: JournalStore
-    members: MemberStore
-    consents: ConsentStore
-    catalogue: CatalogueStore
-    programs: ProgramShelf
-
-
-class Recorded(NamedTuple):
-    """An entry, and whether it had been there before this request."""
-
-    entry: Entry
-    is_replay: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A fact that is complete except for the member's state: what `append` writes on a head."""
-
-    member_id: str
-    key: str
-    fingerprint: str
-    source: str
-    received_at: datetime
-    activity: Activity
-    document: Mapping[str, Any]
-    program: Program
+# What can be a mistake of its own: the rest is undone by its own means.
+REVERSIBLE = frozenset({"purchase", "engagement", "return", "adjustment"})
 
 
 def record_purchase(
@@ -109,7 +61,7 @@ def record_purchase(
         PaymentExceedsTotalError, BoundKeyError, KeyReusedError, MemberBusyError,
         InvalidIdentifierError, NoProgramError: as they say.
     """
-    return _record(body, "purchase", _purchase, caller=caller, at=at, stores=stores)
+    return _record(body, "purchase", draw_purchase, caller=caller, at=at, stores=stores)
 
 
 def record_engagement(
@@ -122,10 +74,10 @@ def record_engagement(
         MemberNotFoundError, UnknownChannelError, InFutureError, BoundKeyError, KeyReusedError,
         MemberBusyError, InvalidIdentifierError, NoProgramError: as they say.
     """
-    return _record(body, "engagement", _engagement, caller=caller, at=at, stores=stores)
+    return _record(body, "engagement", draw_engagement, caller=caller, at=at, stores=stores)
 
 
-class _Report(NamedTuple):
+class Report(NamedTuple):
     """What a caller reports of a member: the body, the store it speaks for, the fact's key."""
 
     body: Mapping[str, Any]
@@ -138,7 +90,7 @@ class _Report(NamedTuple):
 def _record(
     body: Mapping[str, Any],
     kind: Kind,
-    draw: Callable[[_Report, Stores], Draft],
+    draw: Callable[[Report, Stores], Draft],
     *,
     caller: Caller,
     at: datetime,
@@ -146,7 +98,7 @@ def _record(
 ) -> Recorded:
     store = speak_for(caller, body["channel"], body.get("store"))
     key = key_of(kind, body["channel"], store, body["external_id"])
-    report = _Report(body, store, key, caller, at)
+    report = Report(body, store, key, caller, at)
     try:
         draft = draw(report, stores)
     except (ConflictError, NotFoundError, ConsentRequiredError):
@@ -157,44 +109,106 @@ def _record(
     return append(draft, stores)
 
 
-def _purchase(report: _Report, stores: Stores) -> Draft:
+def draw_purchase(report: Report, stores: Stores) -> Draft:
+    """The draft of a purchase.
+
+    Raises:
+        MemberNotFoundError, UnknownChannelError, WrongCurrencyError, InFutureError,
+        PaymentExceedsTotalError, InvalidIdentifierError, NoProgramError: as they say.
+    """
     body = report.body
     occurred_at = occurred(body, report.at)
     program = ruling(body["channel"], occurred_at, stores)
     _check_money(body, program)
     member_id = _resolve(report, program, stores)
-    payment = body.get("payment", {})
     known = stores.catalogue.products([line["sku"] for line in body["lines"]])
     activity = Activity(
         kind="purchase",
         occurred_at=occurred_at,
         channel=body["channel"],
         store=report.store,
+        key=report.key,
         lines=complete_lines(body["lines"], known),
         shipping_amount=body.get("shipping_amount", 0),
-        payment=Payment(**payment) if payment else _NO_PAYMENT,
+        discount_amount=body.get("discount_amount", 0),
+        coupon_amount=body.get("coupon_amount", 0),
+        fulfilment=body.get("fulfilment", ""),
+        payment=_payment(body),
+        about=_about(report, program, member_id, occurred_at, stores),
     )
     return _draft(report, activity, member_id, program)
 
 
 _NO_PAYMENT = Payment()
+_NOTHING_KNOWN = About()
 
 
-def _engagement(report: _Report, stores: Stores) -> Draft:
+def _payment(body: Mapping[str, Any]) -> Payment:
+    payment = body.get("payment")
+    if not payment:
+        return _NO_PAYMENT
+    return Payment(
+        payment.get("gift_card_amount", 0),
+        payment.get("points_amount", 0),
+        tuple(payment.get("methods", ())),
+    )
+
+
+def _about(report: Report, program: Program, member_id: str, at: datetime, stores: Stores) -> About:
+    """What the programme's rules ask about the member and the store; nothing else is looked up."""
+    about = _NOTHING_KNOWN
+    if program.needs_member:
+        facts = stores.members.about(member_id)
+        about = About(
+            joined_at=facts.joined_at,
+            birthday_in_days=_birthday_in_days(facts, at, program),
+            segments=facts.segments,
+            is_referred=facts.referrer_id is not None,
+        )
+    if program.needs_store and report.store:
+        store = stores.catalogue.store(report.store)
+        if store is not None:
+            place = None
+            if store.latitude is not None and store.longitude is not None:
+                place = (store.latitude, store.longitude)
+            about = replace(about, zone=store.time_zone, place=place)
+    return about
+
+
+def _birthday_in_days(facts: MemberFacts, at: datetime, program: Program) -> int | None:
+    if facts.birthday is None:
+        return None
+    return days_to_birthday(facts.birthday, on=at.astimezone(program.zone).date())
+
+
+def draw_engagement(report: Report, stores: Stores) -> Draft:
+    """The draft of an engagement.
+
+    Raises:
+        ConsentRequiredError, MemberNotFoundError, UnknownChannelError, InFutureError,
+        InvalidIdentifierError, NoProgramError: as they say.
+    """
     body = report.body
     occurred_at = occurred(body, report.at)
     program = ruling(body["channel"], occurred_at, stores)
     if body["type"] in SOCIAL_ENGAGEMENTS or body["channel"].startswith("social"):
         # Before anybody is enrolled: a stranger has agreed to nothing.
         consent.require(_named(body, stores) or "", SOCIAL_ENGAGEMENT, consents=stores.consents)
+    if body["type"] in BROWSING:
+        consent.require(_named(body, stores) or "", PERSONALISATION, consents=stores.consents)
+    member_id = _resolve(report, program, stores)
     activity = Activity(
         kind="engagement",
         occurred_at=occurred_at,
         channel=body["channel"],
         store=report.store,
+        key=report.key,
         engagement=body["type"],
+        skus=tuple(body.get("skus", ())),
+        details=body.get("details", {}),
+        about=_about(report, program, member_id, occurred_at, stores),
     )
-    return _draft(report, activity, _resolve(report, program, stores), program)
+    return _draft(report, activity, member_id, program)
 
 
 def adjust(
@@ -204,130 +218,56 @@ def adjust(
 
     Raises:
         InsufficientPointsError: it would take more than there is.
+        UnknownUnitError: the programme has no such unit.
         MemberNotFoundError, KeyReusedError, MemberBusyError, NoProgramError: as they say.
     """
-    activity = Activity(kind="adjustment", occurred_at=at, points=body["points"])
+    program = stores.programs.at(at)
+    unit = body.get("unit", POINTS)
+    if unit not in program.units:
+        mistake = FieldError("unit", "The programme has no such unit.")
+        raise UnknownUnitError(mistake.message, errors=(mistake,))
+    key = key_of("adjustment", "", None, body["external_id"])
     draft = Draft(
         member_id=member_id,
-        key=key_of("adjustment", "", None, body["external_id"]),
+        key=key,
         fingerprint=fingerprint({**body, "member": member_id}),
         source=caller.id,
         received_at=at,
-        activity=activity,
-        document={
-            "points": body["points"],
-            "reason": body["reason"],
-            "actor": body["actor"],
-            "external_id": body["external_id"],
-        },
-        program=stores.programs.at(at),
+        activity=Activity("adjustment", at, points=body["points"], unit=unit, key=key),
+        document={**body, "unit": unit} if unit != POINTS else dict(body),
+        program=program,
     )
     return append(draft, stores)
 
 
-def append(
-    draft: Draft, stores: Stores, *, complete: Callable[[Draft], Draft] | None = None
+def reverse(
+    entry_id: str, body: Mapping[str, Any], *, caller: Caller, at: datetime, stores: Stores
 ) -> Recorded:
-    """Write a draft on top of the member's journal, whoever else is writing there.
-
-    Args:
-        draft: the fact.
-        stores: where to.
-        complete: what has to be read anew on every try, because it depends on the head.
+    """Undo a mistaken entry: all is as if it had never been.
 
     Raises:
-        MemberNotFoundError: there is no such member.
-        KeyReusedError: the key belongs to another fact.
-        InsufficientPointsError: the fact would overdraw.
-        PointsOutOfRangeError: the balance could not be kept exactly.
-        MemberBusyError: too many writers at this member; nothing was written.
+        EntryNotFoundError: there is no such entry.
+        NotReversibleError: it is of a kind that is undone by its own means, or was undone before.
+        KeyReusedError, MemberBusyError: as they say.
     """
-    for attempt in range(APPEND_ATTEMPTS_MAX):
-        head = stores.journal.head(draft.member_id)
-        if head is None and not stores.members.exists(draft.member_id):
-            raise MemberNotFoundError
-        try:
-            entry = entry_after(head, complete(draft) if complete else draft)
-            stores.journal.append(entry)
-        except KeySeenError:
-            return _seen(draft, stores)
-        except ConflictError:
-            # Replay before state: a twin of this request may have done what now stands in its way.
-            if seen := stores.journal.by_key(draft.key):
-                return replay(seen, draft.fingerprint)
-            raise
-        except StaleHeadError:
-            # A random pause lets one of many writers through at a time.
-            time.sleep(random.random() * RETRY_SECONDS_MAX * min(attempt, 4))  # noqa: S311
-            continue
-        return Recorded(entry, is_replay=False)
-    raise MemberBusyError
-
-
-def entry_after(head: Head | None, draft: Draft) -> Entry:
-    """The entry that a draft makes on a head: the pure heart of every write.
-
-    Raises:
-        InsufficientPointsError: it would overdraw.
-        PointsOutOfRangeError: the balance could not be kept exactly.
-    """
-    before = head.state if head else _EMPTY
-    try:
-        state, postings = step(draft.program, before, draft.activity)
-    except OverdrawnError as error:
-        raise InsufficientPointsError(str(error)) from error
-    if abs(state.balance) > BALANCE_MAX:
-        raise PointsOutOfRangeError
-    activity = draft.activity
-    return Entry(
-        id=str(ObjectId()),
-        member_id=draft.member_id,
-        seq=head.seq + 1 if head else 1,
-        key=draft.key,
-        fingerprint=draft.fingerprint,
-        kind=activity.kind,
-        channel=activity.channel,
-        store=activity.store,
-        source=draft.source,
-        occurred_at=activity.occurred_at,
-        received_at=draft.received_at,
-        activity=draft.document,
-        program_version=draft.program.version,
-        currency=draft.program.currency,
-        postings=postings,
-        balance_after=state.balance,
-        state=state,
+    wrong = stores.journal.get(entry_id)
+    if wrong is None:
+        raise EntryNotFoundError
+    if wrong.kind not in REVERSIBLE:
+        raise NotReversibleError(f"An entry of kind {wrong.kind} cannot be reversed.")
+    # One key an entry: it is reversed once, whoever asks.
+    key = f"reversal/{wrong.key}"
+    draft = Draft(
+        member_id=wrong.member_id,
+        key=key,
+        fingerprint=fingerprint({**body, "entry": entry_id}),
+        source=caller.id,
+        received_at=at,
+        activity=Activity("reversal", at, key=key),
+        document={**body, "undoes": [wrong.key]},
+        program=stores.programs.version(wrong.program_version),
     )
-
-
-_EMPTY = State()
-
-
-def replay(seen: Entry, mark: str) -> Recorded:
-    """The entry of a fact that is there already.
-
-    Args:
-        seen: the entry.
-        mark: the fingerprint of the request that came now.
-
-    Raises:
-        KeyReusedError: the same key came with another body.
-    """
-    if seen.fingerprint != mark:
-        raise _reused()
-    return Recorded(seen, is_replay=True)
-
-
-def _reused() -> KeyReusedError:
-    mistake = FieldError("external_id", "Was used before with another body.")
-    return KeyReusedError(errors=(mistake,))
-
-
-def _seen(draft: Draft, stores: Stores) -> Recorded:
-    seen = stores.journal.by_key(draft.key)
-    if seen is None:  # pragma: no cover  # entries are never deleted while their key is in use
-        raise MemberBusyError
-    return replay(seen, draft.fingerprint)
+    return append(draft, stores)
 
 
 def _named(body: Mapping[str, Any], stores: Stores) -> str | None:
@@ -346,7 +286,7 @@ def _identifier(body: Mapping[str, Any]) -> Identifier:
     return normal(body["identifier"]["type"], body["identifier"]["value"])
 
 
-def _resolve(report: _Report, program: Program, stores: Stores) -> str:
+def _resolve(report: Report, program: Program, stores: Stores) -> str:
     """The member that a body names, enrolled now if it is unknown and the programme does that.
 
     Raises:
@@ -359,7 +299,7 @@ def _resolve(report: _Report, program: Program, stores: Stores) -> str:
     if not program.enrols_unknown:
         raise MemberNotFoundError
     if stores.journal.by_key(report.key):
-        raise _reused()
+        raise reused()
     identifier = _identifier(report.body)
     return enrol_provisional(identifier, at=report.at, members=stores.members)
 
@@ -385,7 +325,7 @@ def _line(body: Mapping[str, Any], product: Product | None) -> Line:
     )
 
 
-def _draft(report: _Report, activity: Activity, member_id: str, program: Program) -> Draft:
+def _draft(report: Report, activity: Activity, member_id: str, program: Program) -> Draft:
     document = activity_to_document(activity)
     document["external_id"] = report.body["external_id"]
     return Draft(
@@ -436,9 +376,16 @@ def _check_money(body: Mapping[str, Any], program: Program) -> None:
     if body["currency"] != program.currency:
         mistake = FieldError("currency", f"The programme is in {program.currency}.")
         raise WrongCurrencyError(mistake.message, errors=(mistake,))
+    off = body.get("discount_amount", 0) + body.get("coupon_amount", 0)
     payment = body.get("payment")
-    if payment:
-        total = sum(line["amount"] + line.get("tax", 0) for line in body["lines"])
-        if sum(payment.values()) > total + body.get("shipping_amount", 0):
-            mistake = FieldError("payment", "Exceeds the lines with tax and the shipping.")
-            raise PaymentExceedsTotalError(mistake.message, errors=(mistake,))
+    if not (payment or off):
+        return
+    total = sum(line["amount"] + line.get("tax", 0) for line in body["lines"])
+    total += body.get("shipping_amount", 0)
+    if off > total:
+        mistake = FieldError("discount_amount", "Exceeds, with the coupons, what was charged.")
+        raise PaymentExceedsTotalError(mistake.message, errors=(mistake,))
+    paid = _payment(body)
+    if paid.gift_card_amount + paid.points_amount > total - off:
+        mistake = FieldError("payment", "Exceeds the lines with tax and the shipping.")
+        raise PaymentExceedsTotalError(mistake.message, errors=(mistake,))

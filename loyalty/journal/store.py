@@ -16,17 +16,22 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 from loyalty.journal.codec import entry_from_document, entry_to_document, state_from_document
 from loyalty.journal.model import Entry, Head, KeySeenError, StaleHeadError
 from loyalty.kit.group import GroupInsert
-from loyalty.kit.mongo import duplicate_index
+from loyalty.kit.mongo import duplicate_index, transact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
     from loyalty.kit.mongo import Document
 
-RETURNS_MAX = 1000
+# What one return may be about.
+RELATED_MAX = 5000
+# Entries that restate others and are no facts of their own.
+RESTATING = frozenset({"correction", "reversal"})
+_DUPLICATE = 11000
 
 
 class PastBasket(NamedTuple):
@@ -47,22 +52,21 @@ class JournalStore:
     """The collection `journal`."""
 
     def __init__(self, database: Database[Document], *, timeout_seconds: float) -> None:
+        self._client = database.client
         self._journal = database["journal"]
+        self._budgets = database["budgets"]
         self._group = GroupInsert(self._journal, timeout_seconds=timeout_seconds)
 
     def create_indexes(self) -> None:
         """Idempotent."""
-        returns = IndexModel(
-            [("member", ASCENDING), ("activity.purchase_key", ASCENDING)],
-            name="returns",
-            partialFilterExpression={"activity.purchase_key": {"$exists": True}},
-        )
         head = [("member", ASCENDING), ("seq", DESCENDING)]
         self._journal.create_indexes(
             [
                 IndexModel(head, name="member_seq", unique=True),
                 IndexModel([("key", ASCENDING)], name="key", unique=True),
-                returns,
+                _index("undoing", "activity.undoes"),
+                _index("standing_on", "postings.legs"),
+                _index("restating", "activity.corrects.key"),
             ]
         )
 
@@ -108,6 +112,38 @@ class JournalStore:
                 raise StaleHeadError from error
             raise KeySeenError from error
 
+    def append_together(self, work: Callable[[ClientSession], Sequence[Entry]]) -> None:
+        """Write the entries that `work` gives, and what it writes itself, in one transaction.
+
+        Raises:
+            KeySeenError: a fact is there already.
+            StaleHeadError: a member's journal went on in between.
+        """
+
+        def write(session: ClientSession) -> None:
+            documents = [entry_to_document(each) for each in work(session)]
+            self._journal.insert_many(documents, session=session)
+
+        try:
+            transact(self._client, write)
+        except BulkWriteError as error:
+            first = error.details["writeErrors"][0]
+            if first["code"] != _DUPLICATE:
+                raise
+            is_stale = "index: member_seq" in first["errmsg"]
+            raise (StaleHeadError if is_stale else KeySeenError) from error
+
+    def spent(self, rules: Collection[str], session: ClientSession) -> dict[str, int]:
+        """What each campaign has spent of its budget so far, in points."""
+        found = self._budgets.find({"_id": {"$in": list(rules)}}, session=session)
+        return {each["_id"]: each["spent"] for each in found}
+
+    def spend(self, points_by_rule: Mapping[str, int], session: ClientSession) -> None:
+        """Count points on campaigns' budgets; another writer of the same campaign conflicts."""
+        for rule, points in points_by_rule.items():
+            change = {"$inc": {"spent": points}}
+            self._budgets.update_one({"_id": rule}, change, upsert=True, session=session)
+
     def append_many(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Write facts in their order until one is refused; that one and the rest are returned.
 
@@ -152,10 +188,43 @@ class JournalStore:
         found = self._journal.find({"member": member_id}).sort("seq", ASCENDING)
         return map(entry_from_document, found)
 
-    def returns_of(self, member_id: str, purchase_key: str) -> list[Entry]:
-        """The returns of one purchase so far."""
-        query = {"member": member_id, "activity.purchase_key": purchase_key}
-        return [entry_from_document(each) for each in self._journal.find(query).limit(RETURNS_MAX)]
+    def backwards(self, member_id: str) -> Iterator[Entry]:
+        """All entries of a member, newest first, as a stream."""
+        found = self._journal.find({"member": member_id}).sort("seq", DESCENDING)
+        return map(entry_from_document, found)
+
+    def related(self, member_id: str, key: str) -> list[Entry]:
+        """The facts that undoing one of them is about.
+
+        That fact, those whose bonus stands on it, the others that these stand on, and all returns
+        of any of them.
+        """
+        near = self._find(member_id, {"$or": [{"key": key}, {"postings.legs": key}]})
+        keys = {key, *(entry.key for entry in near)}
+        keys.update(leg for entry in near for posting in entry.postings for leg in posting.legs)
+        wanted = list(keys)
+        around = self._find(
+            member_id, {"$or": [{"key": {"$in": wanted}}, {"activity.undoes": {"$in": wanted}}]}
+        )
+        indirect = [
+            each["key"]
+            for entry in around
+            if entry.kind == "correction"
+            for each in entry.activity["corrects"]
+        ]
+        if indirect:
+            around += self._find(member_id, {"key": {"$in": indirect}})
+        gone = {each for entry in around if entry.kind == "reversal" for each in _undoes(entry)}
+        facts = {entry.key: entry for entry in around if entry.kind not in RESTATING}
+        return [entry for entry in facts.values() if entry.key not in gone]
+
+    def restating(self, member_id: str, keys: Sequence[str]) -> list[Entry]:
+        """The entries that restate any of some facts, in the order of the journal."""
+        return self._find(member_id, {"activity.corrects.key": {"$in": list(keys)}})
+
+    def _find(self, member_id: str, query: Document) -> list[Entry]:
+        found = self._journal.find({"member": member_id, **query}).sort("seq", ASCENDING)
+        return [entry_from_document(each) for each in found.limit(RELATED_MAX)]
 
     def history(self, member_id: str, *, limit: int) -> list[PastBasket]:
         """A member's newest purchases and returns, newest first: bounded, whatever came before."""
@@ -175,6 +244,20 @@ class JournalStore:
         """The newest purchases of the whole shop."""
         found = self._journal.find({}, {**_BASKET, "kind": 1}).sort("_id", DESCENDING).limit(limit)
         return [_past_basket(each) for each in found if each["kind"] == "purchase"]
+
+
+def _undoes(entry: Entry) -> list[str]:
+    keys: list[str] = entry.activity["undoes"]
+    return keys
+
+
+def _index(name: str, field: str) -> IndexModel:
+    """An index over the few entries that have a field."""
+    return IndexModel(
+        [("member", ASCENDING), (field, ASCENDING)],
+        name=name,
+        partialFilterExpression={field: {"$exists": True}},
+    )
 
 
 _BASKET = {

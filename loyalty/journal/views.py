@@ -10,31 +10,37 @@ from loyalty.access.model import BoundKeyError
 from loyalty.consent import service as consent
 from loyalty.consent.model import STAFF_VIEW, ConsentRequiredError
 from loyalty.consent.schemas import PageSchema
-from loyalty.journal import returns, service
+from loyalty.journal import exchanges, returns, service
 from loyalty.journal.codec import posting_to_document
+from loyalty.journal.drafts import Stores
 from loyalty.journal.model import (
     EntryNotFoundError,
     InFutureError,
     InsufficientPointsError,
     MemberBusyError,
+    NotReversibleError,
     PaymentExceedsTotalError,
     PointsOutOfRangeError,
     PurchaseNotFoundError,
     ReturnExceedsPurchaseError,
     UnknownChannelError,
+    UnknownUnitError,
     WrongCurrencyError,
 )
 from loyalty.journal.schemas import (
     AdjustmentSchema,
     EngagementSchema,
     EntrySchema,
+    ExchangedSchema,
+    ExchangeSchema,
     JournalSchema,
     PointsSchema,
     PurchaseSchema,
     RecordedSchema,
     ReturnSchema,
+    ReversalSchema,
 )
-from loyalty.journal.service import Stores
+from loyalty.journal.wallet import wallet
 from loyalty.kit import cursor
 from loyalty.kit.clock import now
 from loyalty.kit.cursor import UnknownCursorError
@@ -46,12 +52,13 @@ from loyalty.members.model import (
     MemberNotFoundError,
 )
 from loyalty.program.explain import explain
-from loyalty.program.lots import NEVER, balance_of, expire
+from loyalty.program.lots import available, pending_of
+from loyalty.program.model import POINTS
 from loyalty.versions.model import NoProgramError
 
 if TYPE_CHECKING:
+    from loyalty.journal.drafts import Recorded
     from loyalty.journal.model import Entry
-    from loyalty.journal.service import Recorded
 
 blp = Blueprint("points", __name__, description="What members did, and the points it moved.")
 
@@ -107,25 +114,40 @@ _RECORDING = (
 
 
 def _recorded(recorded: Recorded) -> Answer:
+    return replayed(told(recorded), 201, is_replay=recorded.is_replay)
+
+
+def told(recorded: Recorded) -> dict[str, Any]:
+    """What an activity did, as `RecordedSchema` shows it; the same whenever it is asked again."""
     entry = recorded.entry
+    lots = entry.state.lots
     body = {
         "entry_id": entry.id,
         "member_id": entry.member_id,
         "seq": entry.seq,
         "points": entry.points,
-        "balance": entry.balance_after,
+        "balance": available(lots.get(POINTS, ()), entry.received_at),
         "program_version": entry.program_version,
         "postings": [
             {
                 "rule": each.rule,
                 "kind": each.kind,
                 "points": each.points,
+                **({"unit": each.unit} if each.unit != POINTS else {}),
                 "text": explain(each, currency=entry.currency),
             }
             for each in entry.postings
         ],
     }
-    return replayed(body, 201, is_replay=recorded.is_replay)
+    if pending := pending_of(lots.get(POINTS, ()), entry.received_at):
+        body["pending"] = pending
+    if others := {
+        unit: available(lots[unit], entry.received_at) for unit in lots if unit != POINTS
+    }:
+        body["units"] = others
+    if entry.state.tier:
+        body["tier"] = entry.state.tier.tier
+    return body
 
 
 def _entry(entry: Entry) -> dict[str, Any]:
@@ -197,6 +219,44 @@ def post_return(body: dict[str, Any]) -> Answer:
     )
 
 
+@blp.route("/exchanges", methods=["POST"])
+@blp.requires("activities:write")
+@blp.arguments(
+    ExchangeSchema,
+    example={
+        "external_id": "X-20260305-0001",
+        "channel": "store",
+        "store": "S1",
+        "purchase": {"external_id": "R-20260301-0042"},
+        "returned": [{"sku": "milk-1l", "quantity": 1}],
+        "currency": "EUR",
+        "lines": [{"sku": "oat-1l", "quantity": 1, "amount": 1295}],
+    },
+)
+@blp.response(
+    201,
+    ExchangedSchema,
+    example={"returned": {**_RECORDED, "points": -11, "balance": 10}, "bought": _RECORDED},
+)
+@blp.raises(
+    *_RECORDING,
+    MemberNotFoundError,
+    UnknownChannelError,
+    WrongCurrencyError,
+    PaymentExceedsTotalError,
+    PurchaseNotFoundError,
+    ReturnExceedsPurchaseError,
+)
+def post_exchange(body: dict[str, Any]) -> Answer:
+    """Take goods back and award those that go out instead, both or neither.
+
+    What comes back falls at the rules of its purchase, what goes out earns at today's.
+    """
+    done = exchanges.record_exchange(body, caller=g.caller, at=now(), stores=provided(Stores))
+    answer_body = {"returned": told(done.returned), "bought": told(done.bought)}
+    return replayed(answer_body, 201, is_replay=done.bought.is_replay)
+
+
 @blp.route("/engagements", methods=["POST"])
 @blp.requires("activities:write")
 @blp.arguments(
@@ -240,11 +300,37 @@ def post_engagement(body: dict[str, Any]) -> Answer:
     NoProgramError,
     InsufficientPointsError,
     PointsOutOfRangeError,
+    UnknownUnitError,
 )
 def post_adjustment(body: dict[str, Any], member_id: str) -> Answer:
     """Correct a balance by hand, with a reason and who answers for it."""
     return _recorded(
         service.adjust(member_id, body, caller=g.caller, at=now(), stores=provided(Stores))
+    )
+
+
+@blp.route("/entries/<entry_id>/reversal", methods=["POST"])
+@blp.requires("adjustments:write")
+@blp.arguments(
+    ReversalSchema,
+    example={"reason": "Scanned for the wrong customer", "actor": "service desk 3"},
+)
+@blp.response(201, RecordedSchema, example={**_RECORDED, "points": -21, "balance": 0})
+@blp.raises(
+    EntryNotFoundError,
+    NotReversibleError,
+    KeyReusedError,
+    MemberBusyError,
+    NoProgramError,
+    PointsOutOfRangeError,
+)
+def post_reversal(body: dict[str, Any], entry_id: str) -> Answer:
+    """Undo a mistaken entry: all is as if it had never been, later awards included.
+
+    For goods that come back there are returns. A reversal is one new entry; nothing is changed.
+    """
+    return _recorded(
+        service.reverse(entry_id, body, caller=g.caller, at=now(), stores=provided(Stores))
     )
 
 
@@ -256,34 +342,29 @@ def post_adjustment(body: dict[str, Any], member_id: str) -> Answer:
     example={
         "member_id": _MEMBER,
         "balance": 21,
+        "pending": 0,
+        "held": 0,
         "lots": [{"points": 21, "expires_at": None}],
+        "units": {},
+        "tier": None,
+        "stage": "trial",
         "as_of": "2026-03-01T09:30:00Z",
     },
 )
 @blp.raises(MemberNotFoundError)
 def show_points(member_id: str) -> Answer:
-    """Read a member's points.
+    """Read a member's points, further point currencies, and tier.
 
-    One indexed read, however long the journal. Expired points are gone the moment they expire.
+    One indexed read, however long the journal. Expired points are gone the moment they expire,
+    pending ones are there the moment they become active, and the tier is reviewed on reading.
     """
     stores, moment = provided(Stores), now()
     head = stores.journal.head(member_id)
     if head is None and not stores.members.exists(member_id):
         raise MemberNotFoundError
-    lots, _ = expire(head.state.lots if head else (), at=moment)
-    body = {
-        "member_id": member_id,
-        "balance": balance_of(lots),
-        "lots": [
-            {
-                "points": lot.points,
-                "expires_at": None if lot.expires_at >= NEVER else lot.expires_at,
-            }
-            for lot in lots
-        ],
-        "as_of": moment,
-    }
-    return answer(body)
+    return answer(
+        {"member_id": member_id, **wallet(head, stores.programs, moment), "as_of": moment}
+    )
 
 
 @blp.route("/members/<member:member_id>/journal")

@@ -6,7 +6,7 @@ The stores know collections; this module knows connections and nothing of what i
 from __future__ import annotations
 
 import re
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pymongo
 from bson.codec_options import CodecOptions
@@ -26,6 +26,11 @@ from pymongo.errors import (
 )
 from pymongo.read_concern import ReadConcern
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pymongo.client_session import ClientSession
+
 __all__ = [
     "DURABLE",
     "Database",
@@ -35,6 +40,7 @@ __all__ = [
     "is_away",
     "is_ready",
     "open_database",
+    "transact",
 ]
 
 Document: TypeAlias = dict[str, Any]
@@ -91,6 +97,22 @@ def open_database(client: MongoClient[Document], name: str) -> Database[Document
         # Linearizable is not needed: the unique indexes decide every race.
         read_concern=ReadConcern("local"),
     )
+
+
+def transact(client: MongoClient[Document], write: Callable[[ClientSession], None]) -> None:
+    """Write all of it or nothing, from one snapshot.
+
+    Args:
+        client: of the database.
+        write: the work; the driver calls it again when another writer got in between.
+    """
+    with client.start_session() as session:
+        session.with_transaction(
+            write,
+            write_concern=DURABLE,
+            read_concern=ReadConcern("snapshot"),
+            read_preference=ReadPreference.PRIMARY,
+        )
 
 
 def is_away(error: PyMongoError) -> bool:

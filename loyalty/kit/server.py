@@ -35,18 +35,25 @@ limit_request_line = 8190
 limit_request_fields = 64
 
 
-def post_worker_init(_worker: object) -> None:
+def post_worker_init(worker: Any) -> None:  # noqa: ANN401  # gunicorn is untyped
     """Make a fresh worker ready.
 
     gunicorn's own refusals (a broken request line, too large a header) come before there is a
     request, so no handler of the application sees them: they become problem+json here. And what
     lives as long as the worker is taken out of the garbage collector's sight; a request leaves no
-    cycles that would have to be found soon.
+    cycles that would have to be found soon. Only now, after the fork, threads may start.
     """
     util.write_error = _write_problem
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+    worker.wsgi.start_background()
+
+
+def worker_exit(_server: object, worker: Any) -> None:  # noqa: ANN401  # gunicorn is untyped
+    """Let what runs beside the requests end well. A worker that never began has nothing."""
+    if worker.booted:
+        worker.wsgi.stop_background()
 
 
 def _write_problem(client: socket.socket, status: int, reason: str, _message: str) -> None:

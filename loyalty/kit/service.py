@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pymongo
 from flask import Flask, Request, Response
@@ -31,6 +31,16 @@ if TYPE_CHECKING:
     Admit: TypeAlias = Callable[[str, Access, str | None], Any]
 
 
+class Background(Protocol):
+    """Something that runs beside the requests, in a thread of its own."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End, within seconds."""
+
+
 class Service(Flask):
     """Flask with a gate before each view, a deadline on the database and a line about each request.
 
@@ -44,6 +54,7 @@ class Service(Flask):
         super().__init__(name, static_folder=None)
         self.settings = settings
         self._admit = admit
+        self.background: list[Background] = []
         self.url_map.strict_slashes = False
         self.url_map.merge_slashes = False
         self.config["MAX_CONTENT_LENGTH"] = settings.body_bytes_max
@@ -51,6 +62,16 @@ class Service(Flask):
         self.register_error_handler(HTTPException, _http_exception)
         self.register_error_handler(PyMongoError, _driver_error)
         self.register_error_handler(Exception, _bug)
+
+    def start_background(self) -> None:
+        """Start what runs beside the requests: in a worker process, never at import."""
+        for each in self.background:
+            each.start()
+
+    def stop_background(self) -> None:
+        """End it; each takes seconds at most."""
+        for each in self.background:
+            each.stop()
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """The function itself: no view is a coroutine, and asking costs a dozen calls a request."""

@@ -31,6 +31,7 @@ class Settings:
     bulk_bytes_max: int = 32_000_000
     database_timeout_seconds: float = 2.0
     model_factors: int = 32
+    jobs_at_once: int = 1
 
     @property
     def model_dir(self) -> Path:
@@ -78,4 +79,5 @@ def _own(env: Env) -> dict[str, Any]:
                 "DATABASE_TIMEOUT_SECONDS", 2.0, validate=validate.Range(0.1, 60)
             ),
             "model_factors": env.int("MODEL_FACTORS", 32, validate=validate.Range(4, 512)),
+            "jobs_at_once": env.int("JOBS_AT_ONCE", 1, validate=validate.Range(0, 16)),
         }

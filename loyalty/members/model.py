@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import calendar
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from datetime import date
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
 
-from loyalty.kit.errors import ConflictError, FieldError, InvalidError, NotFoundError
+from loyalty.kit import idempotency
+from loyalty.kit.errors import ConflictError, FieldError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +23,14 @@ IDENTIFIER_TYPE_PATTERN = (
 )
 IDENTIFIERS_MAX = 50
 MEMBER_ID_PATTERN = r"^m_[0-9a-f]{32}$"
+# A month and a day that some year has (RFC 6350, section 4.3.1): the year of birth is not asked.
+BIRTHDAY_PATTERN = (
+    "^--((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])"
+    "|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|[12][0-9]))$"
+)
+SEGMENT_PATTERN = "^[a-z0-9][a-z0-9_-]{0,63}$"
+SEGMENTS_MAX = 50
+_LEAP_DAY = (2, 29)
 
 
 class MemberNotFoundError(NotFoundError):
@@ -57,11 +68,7 @@ class InvalidIdentifierError(ConflictError):
     title = "The value is not an identifier of that type"
 
 
-class KeyReusedError(InvalidError):
-    """An idempotency key or external id came again with another body."""
-
-    code = "key_reused"
-    title = "The key was used before with another body"
+KeyReusedError = idempotency.KeyReusedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,16 @@ class LinkedIdentifier:
     linked_at: datetime
 
 
+class Profile(NamedTuple):
+    """What the programme's rules may ask of a member: month and day of birth, and segments."""
+
+    birthday: tuple[int, int] | None = None
+    segments: frozenset[str] = frozenset()
+
+
+_NO_PROFILE = Profile()
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """A person as the shop knows it. Provisional until somebody enrols it."""
@@ -92,6 +109,47 @@ class Member:
     status: Literal["active", "provisional"]
     enrolled_at: datetime
     identifiers: tuple[LinkedIdentifier, ...] = ()
+    profile: Profile = _NO_PROFILE
+
+
+class MemberFacts(NamedTuple):
+    """What is known of a member at the moment of an award.
+
+    `joined_at` is when the member was first seen, provisional or not; `birthday` is month and day.
+    """
+
+    joined_at: datetime
+    birthday: tuple[int, int] | None
+    segments: frozenset[str]
+    referrer_id: str | None
+
+
+def read_birthday(text: str) -> tuple[int, int]:
+    """The month and day of a text of `BIRTHDAY_PATTERN`."""
+    return int(text[2:4]), int(text[5:7])
+
+
+def write_birthday(birthday: tuple[int, int]) -> str:
+    """A month and day as `--02-29`."""
+    return "--{:02}-{:02}".format(*birthday)
+
+
+def birthday_in(birthday: tuple[int, int], year: int) -> date:
+    """The day of a year on which a birthday is kept.
+
+    29 February is kept on the 28th in other years: so it stays in its month, and a month's offer
+    for those born in it reaches everybody.
+    """
+    if birthday == _LEAP_DAY and not calendar.isleap(year):
+        return date(year, 2, 28)
+    return date(year, *birthday)
+
+
+def days_to_birthday(birthday: tuple[int, int], *, on: date) -> int:
+    """Days from a day to the nearest birthday, in -182..183; below zero when it has passed."""
+    kept = [birthday_in(birthday, year) for year in (on.year - 1, on.year, on.year + 1)]
+    # Of two that are equally far, the one to come.
+    return min(((each - on).days for each in kept), key=lambda days: (abs(days), -days))
 
 
 def normal(kind: str, value: str, *, place: str = "identifier.value") -> Identifier:

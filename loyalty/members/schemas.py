@@ -7,7 +7,13 @@ from marshmallow import fields
 from loyalty.access.tokens import TOKEN_SECONDS_MAX
 from loyalty.kit.fields import Items, Moment, Text, Whole
 from loyalty.kit.schemas import Input, Output
-from loyalty.members.model import IDENTIFIER_TYPE_PATTERN, IDENTIFIERS_MAX
+from loyalty.members.model import (
+    BIRTHDAY_PATTERN,
+    IDENTIFIER_TYPE_PATTERN,
+    IDENTIFIERS_MAX,
+    SEGMENT_PATTERN,
+    SEGMENTS_MAX,
+)
 
 
 class IdentifierSchema(Input):
@@ -29,6 +35,33 @@ class LookupSchema(Input):
     identifier = fields.Nested(IdentifierSchema, required=True)
 
 
+class ProfileSchema(Input):
+    """What the programme's rules may ask of a member."""
+
+    birthday = Text(
+        7,
+        length_min=7,
+        pattern=BIRTHDAY_PATTERN,
+        form="a month and a day that exists, such as --02-29",
+        allow_none=True,
+        load_default=None,
+        metadata={"description": "Month and day, without a year; kept sealed."},
+    )
+    segments = Items(
+        Text(64, pattern=SEGMENT_PATTERN),
+        SEGMENTS_MAX,
+        load_default=list,
+        metadata={"description": "Names of your own; the same name twice is once."},
+    )
+
+
+class ShownProfileSchema(Output):
+    """A member's profile as it is now."""
+
+    birthday = fields.String(allow_none=True, required=True, metadata={"pattern": BIRTHDAY_PATTERN})
+    segments = fields.List(fields.String(), required=True)
+
+
 class LinkedIdentifierSchema(Output):
     """An identifier of a member."""
 
@@ -45,6 +78,7 @@ class MemberSchema(Output):
     status = fields.String(required=True, metadata={"enum": ["active", "provisional"]})
     enrolled_at = Moment(required=True)
     identifiers = fields.List(fields.Nested(LinkedIdentifierSchema), required=True)
+    profile = fields.Nested(ShownProfileSchema, required=True)
 
 
 class TokenRequestSchema(Input):

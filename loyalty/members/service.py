@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
-import orjson
-
+from loyalty.kit import idempotency
 from loyalty.members.model import (
     Identifier,
     IdentifierTakenError,
     KeyReusedError,
     Member,
     MemberNotFoundError,
+    Profile,
     normal,
+    read_birthday,
 )
 from loyalty.members.store import EnrolmentExistsError
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from loyalty.members.store import MemberStore
 
 ENROL_ATTEMPTS_MAX = 5
+fingerprint = idempotency.fingerprint
 
 
 class Enrolled(NamedTuple):
@@ -33,11 +34,6 @@ class Enrolled(NamedTuple):
 
     member: Member
     is_replay: bool
-
-
-def fingerprint(body: Mapping[str, Any]) -> str:
-    """A digest of a request's body, equal for equal bodies whatever the order of their fields."""
-    return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def new_member_id() -> str:
@@ -133,6 +129,23 @@ def link(
     """
     wanted = normal(identifier["type"], identifier["value"], place="value")
     members.link(member_id, [wanted], at=at)
+    return members.get(member_id)
+
+
+def set_profile(member_id: str, body: Mapping[str, Any], *, members: MemberStore) -> Member:
+    """Replace a member's profile as a whole: what the body does not name is gone.
+
+    Args:
+        member_id: whose.
+        body: `birthday` as `--MM-DD` or None, and `segments`.
+        members: where it is kept.
+
+    Raises:
+        MemberNotFoundError: there is no such member.
+    """
+    birthday = body.get("birthday")
+    fresh = Profile(read_birthday(birthday) if birthday else None, frozenset(body["segments"]))
+    members.set_profile(member_id, fresh)
     return members.get(member_id)
 
 

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 from cryptography.fernet import Fernet
 from pymongo import ASCENDING, IndexModel
 from pymongo.errors import BulkWriteError, DuplicateKeyError
-from pymongo.read_concern import ReadConcern
 
-from loyalty.kit.mongo import DURABLE
+from loyalty.kit.mongo import transact
 from loyalty.members.model import (
     IDENTIFIERS_MAX,
     Identifier,
@@ -25,18 +24,25 @@ from loyalty.members.model import (
     IdentifierTakenError,
     LinkedIdentifier,
     Member,
+    MemberFacts,
     MemberNotFoundError,
+    Profile,
     TooManyIdentifiersError,
+    read_birthday,
+    write_birthday,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
     from loyalty.kit.mongo import Document
+
+
+_FACTS = {"_id": 0, "enrolled_at": 1, "profile": 1, "referrer.member": 1}
 
 
 class EnrolmentExistsError(Exception):
@@ -84,7 +90,40 @@ class MemberStore:
             raise MemberNotFoundError
         linked = self._identifiers.find({"member": member_id}).limit(IDENTIFIERS_MAX)
         identifiers = tuple(self._linked(each) for each in linked)
-        return Member(document["_id"], document["status"], document["enrolled_at"], identifiers)
+        return Member(
+            document["_id"],
+            document["status"],
+            document["enrolled_at"],
+            identifiers,
+            self._profile(document),
+        )
+
+    def about(self, member_id: str) -> MemberFacts:
+        """What an award may need to know of a member: one read by primary key.
+
+        Raises:
+            MemberNotFoundError: there is no such member.
+        """
+        found = self._members.find_one({"_id": member_id}, _FACTS)
+        if found is None:
+            raise MemberNotFoundError
+        birthday, segments = self._profile(found)
+        referrer_id = found.get("referrer", {}).get("member")
+        return MemberFacts(found["enrolled_at"], birthday, segments, referrer_id)
+
+    def set_profile(self, member_id: str, profile: Profile) -> None:
+        """Put a profile in the place of the one that is there.
+
+        Raises:
+            MemberNotFoundError: there is no such member.
+        """
+        sealed: Document = {"segments": sorted(profile.segments)}
+        if profile.birthday:
+            text = write_birthday(profile.birthday)
+            sealed["birthday"] = self._cipher.encrypt(text.encode())
+        done = self._members.update_one({"_id": member_id}, {"$set": {"profile": sealed}})
+        if not done.matched_count:
+            raise MemberNotFoundError
 
     def request(self, request_key: str) -> tuple[str, str] | None:
         """The member and the fingerprint of an enrolment with that idempotency key."""
@@ -119,7 +158,7 @@ class MemberStore:
                 raise EnrolmentExistsError from error
             self._insert(claims, session)
 
-        self._transact(write)
+        transact(self._client, write)
 
     def add_all(self, enrolments: Sequence[tuple[Member, Sequence[Identifier], str]]) -> None:
         """Keep many new members with their identifiers and request keys, all or nothing.
@@ -143,7 +182,7 @@ class MemberStore:
                 raise
             self._insert(claims, session)
 
-        self._transact(write)
+        transact(self._client, write)
 
     def requested(self, request_keys: Sequence[str]) -> dict[str, str]:
         """The members that were enrolled under those of the request keys that were used."""
@@ -169,7 +208,7 @@ class MemberStore:
                 raise MemberNotFoundError
             self._insert_fresh(member_id, claims, session)
 
-        self._transact(write)
+        transact(self._client, write)
 
     def promote(
         self,
@@ -207,7 +246,7 @@ class MemberStore:
                 raise IdentifierTakenError
             self._insert_fresh(member_id, claims, session)
 
-        self._transact(write)
+        transact(self._client, write)
 
     def unlink(self, member_id: str, identifier_id: str) -> None:
         """Free an identifier.
@@ -243,12 +282,6 @@ class MemberStore:
                 raise IdentifierTakenError from error
             raise
 
-    def _transact(self, write: Callable[[ClientSession], None]) -> None:
-        with self._client.start_session() as session:
-            session.with_transaction(
-                write, write_concern=DURABLE, read_concern=ReadConcern("snapshot")
-            )
-
     def _hash(self, identifier: Identifier) -> str:
         text = f"{identifier.type}\0{identifier.value}".encode()
         return hmac.new(self._pepper, text, hashlib.sha256).hexdigest()
@@ -262,6 +295,12 @@ class MemberStore:
             "sealed": self._cipher.encrypt(identifier.value.encode()),
             "linked_at": at,
         }
+
+    def _profile(self, document: Document) -> Profile:
+        kept = document.get("profile", {})
+        sealed = kept.get("birthday")
+        birthday = read_birthday(self._cipher.decrypt(sealed).decode()) if sealed else None
+        return Profile(birthday, frozenset(kept.get("segments", ())))
 
     def _reveal(self, document: Document) -> Identifier:
         return Identifier(document["type"], self._cipher.decrypt(document["sealed"]).decode())

@@ -19,12 +19,14 @@ from loyalty.members.model import (
     KeyReusedError,
     MemberNotFoundError,
     TooManyIdentifiersError,
+    write_birthday,
 )
 from loyalty.members.schemas import (
     EnrolSchema,
     IdentifierSchema,
     LookupSchema,
     MemberSchema,
+    ProfileSchema,
     TokenRequestSchema,
     TokenSchema,
 )
@@ -47,6 +49,7 @@ MEMBER_EXAMPLE = {
             "linked_at": "2026-03-01T09:30:00Z",
         }
     ],
+    "profile": {"birthday": "--02-29", "segments": ["organic"]},
 }
 
 
@@ -57,6 +60,7 @@ class MemberIdConverter(BaseConverter):
 
 
 def _body(member: Member) -> dict[str, Any]:
+    birthday, segments = member.profile
     return {
         "id": member.id,
         "status": member.status,
@@ -70,6 +74,10 @@ def _body(member: Member) -> dict[str, Any]:
             }
             for each in member.identifiers
         ],
+        "profile": {
+            "birthday": write_birthday(birthday) if birthday else None,
+            "segments": sorted(segments),
+        },
     }
 
 
@@ -111,6 +119,20 @@ def lookup(body: dict[str, Any]) -> Answer:
 def show(member_id: str) -> Answer:
     """Read a member."""
     return _body(provided(MemberStore).get(member_id))
+
+
+@blp.route("/members/<member:member_id>/profile", methods=["PUT"])
+@blp.requires("members:write")
+@blp.arguments(ProfileSchema, example={"birthday": "--02-29", "segments": ["organic"]})
+@blp.response(200, MemberSchema, example=MEMBER_EXAMPLE)
+@blp.raises(MemberNotFoundError)
+def put_profile(body: dict[str, Any], member_id: str) -> Answer:
+    """Replace a member's profile.
+
+    As a whole: what is left out is gone. The programme's rules may ask for the birthday and for
+    segments; `GET /members/{member_id}` shows both.
+    """
+    return _body(service.set_profile(member_id, body, members=provided(MemberStore)))
 
 
 @blp.route("/members/<member:member_id>/identifiers", methods=["POST"])

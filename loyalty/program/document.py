@@ -6,45 +6,59 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import gcd
 from typing import TYPE_CHECKING, Any, ClassVar
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
-from marshmallow import Schema, ValidationError, fields
+from marshmallow import ValidationError, fields
 
 from loyalty.kit.fields import Choice, Flag, Items, OneOf, Text, Whole
 from loyalty.kit.schemas import Input
-from loyalty.program.model import (
-    ENGAGEMENTS,
-    Basis,
-    ChannelsMultiplierRule,
-    EngagementRule,
-    FirstOnChannelRule,
-    FixedRule,
-    Match,
-    MultiplierRule,
-    NthChannelRule,
-    Program,
-    ReturnPolicy,
-    Rule,
-    SpendRule,
+from loyalty.program.mistakes import mistakes
+from loyalty.program.model import POINTS, PointsPayment, Program, ReturnPolicy, Stages
+from loyalty.program.rules_document import (
+    CHANNELS_MAX,
+    NAME_FORM,
+    NAME_PATTERN,
+    POINTS_MAX,
+    RULE_SHAPES,
+    SHORT_NAME_MAX,
+    WINDOW_DAYS_MAX,
+    channel_field,
+    name_field,
+    read_rules,
+    rounding_field,
 )
-from loyalty.program.money import ROUNDINGS
+from loyalty.program.tiers import GRACE_DAYS_MAX, ROLLING_DAYS_MAX, Ladder, Tier
+from loyalty.program.units_document import (
+    MONTHS_MAX,
+    UNITS_MAX,
+    WAIT_DAYS_MAX,
+    PointsPaymentPolicySchema,
+    UnitPolicySchema,
+    read_units,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-NAME_PATTERN = r"^[a-z][a-z0-9_-]*$"
-NAME_FORM = "lower-case letters, digits, - and _, with a letter first"
-CHANNELS_MAX = 32
+__all__ = [
+    "NAME_FORM",
+    "NAME_PATTERN",
+    "POINTS_MAX",
+    "ProgramSchema",
+    "channel_field",
+    "check",
+    "currency_field",
+    "name_field",
+    "read",
+]
+
 RULES_MAX = 200
-NAMES_MAX = 1000
-POINTS_MAX = 1_000_000
-WINDOW_DAYS_MAX = 3660
-
-
-def channel_field(**kwargs: Any) -> Text:
-    """A channel's name, such as `web`."""
-    return Text(32, pattern=NAME_PATTERN, form=NAME_FORM, **kwargs)
+GROUPS_MAX = 50
+TIERS_MAX = 20
+BENEFITS_MAX = 20
+_NAME = Text(SHORT_NAME_MAX, pattern=NAME_PATTERN, form=NAME_FORM)
 
 
 def currency_field(**kwargs: Any) -> Text:
@@ -52,154 +66,92 @@ def currency_field(**kwargs: Any) -> Text:
     return Text(3, pattern="^[A-Z]{3}$", form="three capital letters, such as EUR", **kwargs)
 
 
-def _points() -> Whole:
-    return Whole(1, POINTS_MAX, required=True)
+class _Named(fields.Dict):
+    """An object whose names are the shop's own, each with a value of one shape."""
+
+    def __init__(self, inner: fields.Field[Any], length_max: int, **metadata: Any) -> None:
+        names = {"pattern": NAME_PATTERN, "maxLength": SHORT_NAME_MAX}
+        metadata = {
+            "maxProperties": length_max,
+            "allOf": [{"propertyNames": names}],
+            **metadata,
+        }
+        super().__init__(keys=_NAME, values=inner, metadata=metadata)
+        self._inner, self._length_max = inner, length_max
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Any, **kwargs: Any
+    ) -> dict[str, Any]:
+        if type(value) is not dict:
+            raise ValidationError("Must be an object.")
+        if len(value) > self._length_max:
+            raise ValidationError(f"Must have at most {self._length_max} names.")
+        read: dict[str, Any] = {}
+        wrong: dict[str, Any] = {}
+        for name, each in value.items():
+            try:
+                read[_checked(name)] = self._inner.deserialize(each)
+            except ValidationError as error:
+                wrong[name] = error.messages
+        if wrong:
+            raise ValidationError(wrong)
+        return read
 
 
-def _rounding(default: str) -> Choice:
-    return Choice(ROUNDINGS, load_default=default)
-
-
-class _Factor(Text):
-    """A decimal written as text, so that 1.1 is exactly 1.1."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            8,
-            pattern=r"^[1-9][0-9]{0,2}(\.[0-9]{1,3})?$",
-            form='a number from 1 to 999.999 as text, such as "1.5"',
-            required=True,
-            metadata={"description": 'At least 1, as text: "1.5".', "examples": ["1.5"]},
-        )
-
-
-class MatchSchema(Input):
-    """Which activities or lines: each list that is given must name it; products by any list."""
-
-    channels = Items(channel_field(), CHANNELS_MAX)
-    stores = Items(Text(64), NAMES_MAX)
-    skus = Items(Text(64), NAMES_MAX)
-    categories = Items(Text(200), NAMES_MAX, metadata={"description": "Paths: `Dairy/Milk`."})
-    brands = Items(Text(100), NAMES_MAX)
-
-
-class BasisSchema(Input):
-    """Which money counts."""
-
-    with_tax = Flag(load_default=False)
-    before_discounts = Flag(load_default=False)
-    gift_cards_earn = Flag(load_default=True)
-    points_payments_earn = Flag(load_default=False)
-    shipping_earns = Flag(load_default=False)
-
-
-class TimesMaxSchema(Input):
-    """How often a rule pays one member in a period of the programme's time zone."""
-
-    day = Whole(1, 1000)
-    week = Whole(1, 1000)
-    month = Whole(1, 10_000)
-    lifetime = Whole(1, 1_000_000)
-
-
-class _RuleSchema(Input):
-    id = Text(40, pattern=NAME_PATTERN, form=NAME_FORM, required=True)
-    # marshmallow takes declared fields off the class, so its own attribute `only` is not touched.
-    only = fields.Nested(MatchSchema)  # type: ignore[assignment]
-    excluding = fields.Nested(MatchSchema)
-
-
-class _LimitedRuleSchema(_RuleSchema):
-    times_max = fields.Nested(TimesMaxSchema)
-
-
-class SpendRuleSchema(_RuleSchema):
-    """Points for money."""
-
-    type = Choice(["spend"], required=True)
-    points = _points()
-    per_amount = Whole(1, 10**9, required=True, metadata={"description": "Minor units."})
-    basis = fields.Nested(BasisSchema)
-    rounding = _rounding("floor")
-    per = Choice(["basket", "line"], load_default="basket")
-    amount_min = Whole(0, 10**12, load_default=0)
-
-
-class MultiplierRuleSchema(_RuleSchema):
-    """Times the spend points of matching lines."""
-
-    type = Choice(["multiplier"], required=True)
-    factor = _Factor()
-    rounding = _rounding("floor")
-
-
-class FixedRuleSchema(_LimitedRuleSchema):
-    """Fixed points a unit, line or basket."""
-
-    type = Choice(["fixed"], required=True)
-    points = _points()
-    per = Choice(["unit", "line", "basket"], load_default="unit")
-
-
-class EngagementRuleSchema(_LimitedRuleSchema):
-    """Points for an engagement."""
-
-    type = Choice(["engagement"], required=True)
-    engagement = Choice(ENGAGEMENTS, required=True)
-    points = _points()
-
-
-class NthChannelRuleSchema(_LimitedRuleSchema):
-    """Points for the n-th distinct channel within a window."""
-
-    type = Choice(["nth_channel"], required=True)
-    n = Whole(2, CHANNELS_MAX, required=True)
-    window_days = Whole(1, WINDOW_DAYS_MAX, required=True)
-    points = _points()
-
-
-class FirstOnChannelRuleSchema(_LimitedRuleSchema):
-    """Points for the first ever activity on a channel."""
-
-    type = Choice(["first_on_channel"], required=True)
-    points = _points()
-
-
-class ChannelsMultiplierRuleSchema(_RuleSchema):
-    """Times the spend points while enough channels are alive."""
-
-    type = Choice(["channels_multiplier"], required=True)
-    channels_min = Whole(2, CHANNELS_MAX, required=True)
-    window_days = Whole(1, WINDOW_DAYS_MAX, required=True)
-    factor = _Factor()
-    rounding = _rounding("floor")
-
-
-RULE_SHAPES: dict[str, type[Schema]] = {
-    "spend": SpendRuleSchema,
-    "multiplier": MultiplierRuleSchema,
-    "channels_multiplier": ChannelsMultiplierRuleSchema,
-    "fixed": FixedRuleSchema,
-    "engagement": EngagementRuleSchema,
-    "nth_channel": NthChannelRuleSchema,
-    "first_on_channel": FirstOnChannelRuleSchema,
-}
-_RULES: dict[str, type[Rule]] = {
-    "spend": SpendRule,
-    "multiplier": MultiplierRule,
-    "channels_multiplier": ChannelsMultiplierRule,
-    "fixed": FixedRule,
-    "engagement": EngagementRule,
-    "nth_channel": NthChannelRule,
-    "first_on_channel": FirstOnChannelRule,
-}
+def _checked(name: str) -> str:
+    try:
+        return _NAME.read(name)
+    except ValidationError as error:
+        raise ValidationError(f"A name has up to {SHORT_NAME_MAX} {NAME_FORM}.") from error
 
 
 class ReturnPolicySchema(Input):
     """How points of returned goods are taken back."""
 
-    balance = Choice(["within_balance", "may_go_negative"], load_default="may_go_negative")
-    rounding = _rounding("half_up")
+    balance = Choice(
+        ["only_pending", "within_balance", "may_go_negative"], load_default="may_go_negative"
+    )
+    rounding = rounding_field("half_up")
+    by = Choice(
+        ["line", "value"],
+        metadata={
+            "default": "line",
+            "description": "Each posting falls with its lines, or all with the basket's value.",
+        },
+    )
+    window_days = Whole(1, WAIT_DAYS_MAX, metadata={"default": 30})
+
+
+class LadderTierSchema(Input):
+    """One step of the ladder."""
+
+    id = name_field(required=True)
+    name = Text(100, required=True)
+    threshold = Whole(0, 10**12, required=True)
+    benefits = Items(Text(200), BENEFITS_MAX)
+
+
+class LadderSchema(Input):
+    """The ladder, and how a tier is reached and lost."""
+
+    measure = Choice(["spend", "points", "purchases"], required=True)
+    unit = name_field(metadata={"default": POINTS, "description": "For points: which."})
+    period = Choice(["lifetime", "rolling", "calendar", "anniversary"], required=True)
+    rolling_days = Whole(1, ROLLING_DAYS_MAX)
+    calendar = Choice(["year", "half_year", "quarter", "month"])
+    entry = Choice(["at_once", "at_review"], metadata={"default": "at_once"})
+    grace_days = Whole(0, GRACE_DAYS_MAX, metadata={"default": 0})
+    counts_current = Flag(metadata={"default": True})
+    on_return = Choice(["subtract", "keep"], metadata={"default": "subtract"})
+    ladder = Items(fields.Nested(LadderTierSchema), TIERS_MAX, length_min=1, required=True)
+
+
+class StagesSchema(Input):
+    """Where a member stands with the shop."""
+
+    loyal_purchases_min = Whole(2, 1000, metadata={"default": 3})
+    at_risk_after_days = Whole(1, WINDOW_DAYS_MAX, metadata={"default": 60})
+    lapsed_after_days = Whole(1, WINDOW_DAYS_MAX, metadata={"default": 180})
 
 
 class ProgramSchema(Input):
@@ -211,7 +163,15 @@ class ProgramSchema(Input):
     channels = Items(channel_field(), CHANNELS_MAX, length_min=1, required=True)
     unknown_identifier = Choice(["enrol", "refuse"], load_default="enrol")
     returns = fields.Nested(ReturnPolicySchema)
-    expires_after_months = Whole(1, 240)
+    expires_after_months = Whole(
+        1, MONTHS_MAX, metadata={"description": "Short for the expiry of the main unit."}
+    )
+    units = _Named(fields.Nested(UnitPolicySchema), UNITS_MAX, examples=[{"stamps": {}}])
+    multipliers = Choice(["add", "multiply", "best"], metadata={"default": "add"})
+    groups = _Named(Choice(["first", "best"]), GROUPS_MAX, examples=[{"weekend": "best"}])
+    tiers = fields.Nested(LadderSchema)
+    stages = fields.Nested(StagesSchema)
+    points_payment = fields.Nested(PointsPaymentPolicySchema)
     rules = Items(OneOf(RULE_SHAPES), RULES_MAX, required=True)
 
     extra_json_schema: ClassVar[Mapping[str, Any]] = {"title": "Program"}
@@ -223,77 +183,52 @@ def check(document: Mapping[str, Any]) -> None:
     Raises:
         ValidationError: with the dotted place of each mistake.
     """
-    mistakes = dict(_mistakes(document))
-    if mistakes:
-        raise ValidationError({place: [text] for place, text in mistakes.items()})
-
-
-def _mistakes(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    if document["time_zone"] not in available_timezones():
-        yield "time_zone", f"There is no time zone {document['time_zone']}."
-    seen: dict[str, int] = {}
-    for position, rule in enumerate(document["rules"]):
-        place = f"rules.{position}"
-        if rule["id"] in seen:
-            yield f"{place}.id", f"Rule {seen[rule['id']]} has the same id."
-        seen.setdefault(rule["id"], position)
-        yield from _channel_mistakes(rule, place, document["channels"])
-        yield from _product_mistakes(rule, place)
-    for position, channel in enumerate(document["channels"]):
-        if channel in document["channels"][:position]:
-            yield f"channels.{position}", f"{channel} is named twice."
-
-
-def _channel_mistakes(
-    rule: Mapping[str, Any], place: str, channels: list[str]
-) -> Iterator[tuple[str, str]]:
-    for part in ("only", "excluding"):
-        for position, channel in enumerate(rule.get(part, {}).get("channels", [])):
-            if channel not in channels:
-                yield (
-                    f"{place}.{part}.channels.{position}",
-                    f"The programme has no channel {channel}.",
-                )
-    for name in ("n", "channels_min"):
-        if rule.get(name, 0) > len(channels):
-            yield f"{place}.{name}", f"The programme has only {len(channels)} channels."
-
-
-def _product_mistakes(rule: Mapping[str, Any], place: str) -> Iterator[tuple[str, str]]:
-    """Rules that look at no lines: a product in them would silently match everything."""
-    if rule["type"] not in ("engagement", "nth_channel", "first_on_channel"):
-        return
-    for part in ("only", "excluding"):
-        for name in ("skus", "categories", "brands"):
-            if rule.get(part, {}).get(name):
-                yield f"{place}.{part}.{name}", f"A rule of type {rule['type']} has no products."
+    found: dict[str, list[str]] = {}
+    for place, text in mistakes(document):
+        found.setdefault(place, []).append(text)
+    if found:
+        raise ValidationError(found)
 
 
 def read(document: Mapping[str, Any], *, version: int) -> Program:
     """The programme of a checked document."""
-    order = list(RULE_SHAPES)
-    # Spend points must be there before anything multiplies them: see step.py.
-    rules = sorted(document["rules"], key=lambda rule: order.index(rule["type"]))
     return Program(
         version=version,
         name=document["name"],
         currency=document["currency"],
         channels=frozenset(document["channels"]),
-        rules=tuple(_rule(rule) for rule in rules),
+        rules=read_rules(document["rules"]),
         zone=ZoneInfo(document["time_zone"]),
         returns=ReturnPolicy(**document.get("returns", {})),
         enrols_unknown=document["unknown_identifier"] == "enrol",
-        expires_after_months=document.get("expires_after_months"),
+        units=read_units(document),
+        multipliers=document.get("multipliers", "add"),
+        groups=document.get("groups", {}),
+        ladder=_ladder(document.get("tiers")),
+        stages=Stages(**document.get("stages", {})),
+        payment=_payment(document.get("points_payment")),
     )
 
 
-def _rule(document: Mapping[str, Any]) -> Rule:
-    values = {name: value for name, value in document.items() if name != "type"}
-    for part in ("only", "excluding"):
-        if part in values:
-            values[part] = Match(**{name: frozenset(each) for name, each in values[part].items()})
-    if "factor" in values:
-        values["factor"] = Fraction(values["factor"])
-    if "basis" in values:
-        values["basis"] = Basis(**values["basis"])
-    return _RULES[document["type"]](**values)
+def _ladder(document: Mapping[str, Any] | None) -> Ladder | None:
+    if document is None:
+        return None
+    values = {name: value for name, value in document.items() if name != "ladder"}
+    tiers = (
+        Tier(each["id"], each["name"], each["threshold"], tuple(each.get("benefits", ())))
+        for each in document["ladder"]
+    )
+    return Ladder(tiers=tuple(tiers), **values)
+
+
+def _payment(document: Mapping[str, Any] | None) -> PointsPayment | None:
+    if document is None:
+        return None
+    points, amount = document["points"], document["amount"]
+    return PointsPayment(
+        points=points,
+        amount=amount,
+        step=document.get("step", points // gcd(points, amount)),
+        share_max=Fraction(document.get("share_max", "1")),
+        unit=document.get("unit", POINTS),
+    )

@@ -1,56 +1,70 @@
 """The whole loyalty programme: `step(program, state, activity) -> (state, postings)`.
 
-Rules are evaluated in a stated order, each within its kind in the order of the document:
+The order of evaluation, each rule within its kind by priority, then as the document has it:
 
-1. points that have expired by the time of the activity leave;
+1. what time does by itself: holds run out, points expire, the tier is reviewed;
 2. spend rules turn money into points;
-3. multipliers (by product, then by live channels) add to the spend points of their lines; each
-   looks at the spend points alone, so several add up and their order does not matter;
-4. fixed points; engagement points; channel bonuses.
+3. factors (by product, then by live channels) add to the spend points of their lines;
+4. all other rules.
 
-A rule's `times_max` limits how often it pays a member in a day, week, month (of the programme's
-time zone) or lifetime. An activity older than the newest counted period counts into that one.
+Of a group one rule pays; then each award meets its rule's limits and the campaign's budget
+(stacking.py). `step` never refuses: what a member may not do is for `check` to say beforehand, on
+the state as it is known then.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
-from fractions import Fraction
-from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from loyalty.program.lots import NEVER, earn, expire, expiry_after_months, spend
+from loyalty.program.awards import LEGS_MAX, Awarded, awarded
+from loyalty.program.clawback import clawed_back
+from loyalty.program.lots import available, earn, give_back, take
 from loyalty.program.model import (
-    PERIODS,
+    BROWSING,
+    POINTS,
     Activity,
-    Basis,
-    ChannelsMultiplierRule,
-    EngagementRule,
-    FirstOnChannelRule,
-    FixedRule,
-    Line,
-    MultiplierRule,
-    NthChannelRule,
-    Numbered,
-    Payment,
+    Count,
+    EveryNthRule,
+    Glance,
+    Held,
+    MilestoneRule,
     Posting,
     Program,
-    Rule,
-    SpendRule,
+    Progress,
+    Seen,
     State,
     Undone,
 )
-from loyalty.program.money import ROUNDINGS, rounded, share
+from loyalty.program.passage import settle, without
+from loyalty.program.stacking import period_names
+from loyalty.program.tiers import counted, standing_at
+from loyalty.program.validity import UnitPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from loyalty.program.lots import Lots
+    from loyalty.program.tiers import Standing
+
+# What is remembered of what a member looked at.
+GLANCES_MAX = 20
+# Redemptions that are open at the same time.
+HOLDS_MAX = 20
+_NO_POLICY = UnitPolicy()
 
 
 class OverdrawnError(Exception):
     """An activity would take more points than there are; the caller names the refusal."""
+
+
+class TooManyHoldsError(Exception):
+    """The member has as many open holds as may be."""
+
+
+class HoldGoneError(Exception):
+    """The hold ran out, or was resolved before."""
 
 
 def step(program: Program, state: State, activity: Activity) -> tuple[State, tuple[Posting, ...]]:
@@ -60,353 +74,400 @@ def step(program: Program, state: State, activity: Activity) -> tuple[State, tup
         program: the version that rules at the time of the activity.
         state: the state before; not changed.
         activity: complete in itself.
+    """
+    state, passed = settle(state, activity.occurred_at)
+    if program.ladder is not None:
+        state = replace(state, tier=_standing(program, state, activity))
+    state, postings = _STEPS[activity.kind](program, state, activity)
+    return replace(state, last=(activity.occurred_at, activity.key)), passed + postings
+
+
+def check(state: State, activity: Activity) -> None:
+    """Refuse what the member cannot do, on the state before it.
 
     Raises:
-        OverdrawnError: a manual adjustment below zero points.
+        OverdrawnError: it takes more points than can be spent.
+        HoldGoneError: the hold to resolve is not open.
+        TooManyHoldsError: `HOLDS_MAX` are open.
     """
-    state, expired = _expired(state, activity.occurred_at)
-    if activity.kind == "return":
-        postings = _clawback(program, state, activity)
-    elif activity.kind == "adjustment":
-        postings = _adjustment(state, activity)
-    else:
-        postings = _limited(program, state, tuple(_awards(program, state, activity)), activity)
-        state = _remember(program, state, activity, postings)
-    lots = _move(program, state, postings, activity.occurred_at)
-    return State(lots, state.channels, state.counters), expired + postings
+    at, unit = activity.occurred_at, activity.unit
+    state, _ = settle(state, at)
+    if activity.kind in ("hold", "transfer", "adjustment"):
+        points = -activity.points if activity.kind == "adjustment" else activity.points
+        there = available(state.lots.get(unit, ()), at)
+        if points > 0 and not activity.lots and points > there:
+            raise OverdrawnError(f"The balance is {there}.")
+    if activity.kind == "hold" and len(state.holds) >= HOLDS_MAX:
+        raise TooManyHoldsError
+    if activity.kind in ("capture", "release"):
+        held = state.holds.get(activity.hold)
+        if held is None:
+            raise HoldGoneError
+        if activity.points > held.points:
+            raise OverdrawnError(f"The hold is over {held.points}.")
 
 
-def points_of(postings: tuple[Posting, ...]) -> int:
-    """What the postings change in all, expired points apart."""
-    return sum(posting.points for posting in postings if posting.kind != "expiry")
-
-
-def _expired(state: State, at: datetime) -> tuple[State, tuple[Posting, ...]]:
-    lots, points = expire(state.lots, at=at)
-    if not points:
-        return state, ()
-    return State(lots, state.channels, state.counters), (Posting("expiry", "expiry", -points),)
-
-
-def _move(program: Program, state: State, postings: tuple[Posting, ...], at: datetime) -> Lots:
-    points = points_of(postings)
-    if points < 0:
-        return spend(state.lots, -points)
-    if points == 0:
-        return state.lots
-    months = program.expires_after_months
-    expires_at = expiry_after_months(at, months, program.zone) if months else NEVER
-    return earn(state.lots, points, expires_at=expires_at)
-
-
-class _SpendPart(NamedTuple):
-    """What one spend rule gave: its points and the basis they stand on, line by line."""
-
-    points: int
-    basis_by_line: Mapping[int, int]
-    basis: int
-
-
-class _Case(NamedTuple):
-    """One activity being judged: what the rules look at, and the spend parts found so far."""
-
-    state: State
-    activity: Activity
-    lines: tuple[Numbered, ...]
-    alive: Mapping[str, datetime]
-    parts: list[_SpendPart]
-
-
-def _awards(program: Program, state: State, activity: Activity) -> Iterator[Posting]:
-    alive = {**state.channels, activity.channel: activity.occurred_at}
-    case = _Case(state, activity, tuple(enumerate(activity.lines)), alive, [])
-    for rule in program.rules_by_channel.get(activity.channel, ()):
-        if _is_about(rule, activity):
-            yield from _JUDGES[type(rule)](rule, case)
-
-
-def _is_about(rule: Rule, activity: Activity) -> bool:
-    """Whether the store fits; the channel does already, and products are looked at by line."""
-    only, excluding = rule.only.stores, rule.excluding.stores
-    return (not only or activity.store in only) and activity.store not in excluding
-
-
-def _lines(rule: Rule, case: _Case) -> Sequence[Numbered]:
-    """The lines that a rule is about, with their positions."""
-    only, excluding = rule.only, rule.excluding
-    lines: Sequence[Numbered] = case.lines
-    if only.names_products:
-        lines = only.named(lines)
-    if excluding.names_products:
-        left_out = {position for position, _ in excluding.named(lines)}
-        lines = [pair for pair in lines if pair[0] not in left_out]
-    return lines
-
-
-def _spend(rule: SpendRule, case: _Case) -> Iterator[Posting]:
-    activity = case.activity
-    lines = _lines(rule, case)
-    if not lines:
-        return
-    if rule.amount_min and rule.amount_min > sum(_worth(rule, line) for line in activity.lines):
-        return
-    by_line, shipping = _basis(rule, lines, activity)
-    basis = sum(by_line.values()) + shipping
-    points = _spend_points(rule, [*by_line.values(), shipping], basis)
-    case.parts.append(_SpendPart(points, by_line, basis))
-    inputs = {
-        "basis": basis,
-        "points": rule.points,
-        "per_amount": rule.per_amount,
-        "rounding": rule.rounding,
-        "per": rule.per,
-    }
-    if points:
-        yield Posting(rule.id, "spend", points, _positions(lines, activity), inputs)
-
-
-def _spend_points(rule: SpendRule, amounts: list[int], basis: int) -> int:
-    if rule.per == "line":
-        return sum(
-            rounded(amount * rule.points, rule.per_amount, rule.rounding) for amount in amounts
-        )
-    return rounded(basis * rule.points, rule.per_amount, rule.rounding)
-
-
-def _worth(rule: SpendRule, line: Line) -> int:
-    worth = line.amount
-    if rule.basis.with_tax:
-        worth += line.tax
-    if rule.basis.before_discounts:
-        worth += line.discount
-    return worth
-
-
-def _basis(
-    rule: SpendRule, lines: Sequence[Numbered], activity: Activity
-) -> tuple[dict[int, int], int]:
-    """What counts of each line and of the shipping, without payments that earn nothing.
-
-    Such a payment covers tax and shipping too, so all that was charged loses the same share.
-    """
-    worth = {position: _worth(rule, line) for position, line in lines}
-    shipping = activity.shipping_amount if rule.basis.shipping_earns else 0
-    excluded = _excluded(rule.basis, activity.payment)
-    if not excluded:
-        return worth, shipping
-    charged = sum(line.amount + line.tax for line in activity.lines) + activity.shipping_amount
-    excluded = min(excluded, charged)
-    amounts = [*worth.values(), shipping]
-    # Cumulative, so that the parts lose together what the whole does, to the cent.
-    lost = [share(upto, of=excluded, total=charged) for upto in accumulate(amounts, initial=0)]
-    counts = [
-        amount - (after - before)
-        for amount, (before, after) in zip(amounts, pairwise(lost), strict=True)
-    ]
-    return dict(zip(worth, counts, strict=False)), counts[-1]
-
-
-def _excluded(basis: Basis, payment: Payment) -> int:
-    excluded = 0 if basis.gift_cards_earn else payment.gift_card_amount
-    return excluded + (0 if basis.points_payments_earn else payment.points_amount)
-
-
-def _positions(lines: Sequence[Numbered], activity: Activity) -> tuple[int, ...]:
-    """The positions, or nothing if they are all of them."""
-    if len(lines) == len(activity.lines):
-        return ()
-    return tuple(position for position, _ in lines)
-
-
-def _multiplied(rule: MultiplierRule, case: _Case) -> Iterator[Posting]:
-    yield from _times(rule, case, {})
-
-
-def _channels_multiplied(rule: ChannelsMultiplierRule, case: _Case) -> Iterator[Posting]:
-    count = _alive(case.alive, case.activity.occurred_at, rule.window_days)
-    if count >= rule.channels_min:
-        yield from _times(rule, case, {"channels_alive": count})
-
-
-def _times(
-    rule: MultiplierRule | ChannelsMultiplierRule, case: _Case, why: Mapping[str, int]
-) -> Iterator[Posting]:
-    """What multiplying the spend points of the rule's lines adds."""
-    activity = case.activity
-    lines = _lines(rule, case)
-    base: Fraction | int = 0
-    for part in case.parts:
-        if len(lines) == len(activity.lines):
-            base += part.points
-        elif part.basis:
-            covered = sum(part.basis_by_line.get(position, 0) for position, _ in lines)
-            base += Fraction(part.points * covered, part.basis)
-    extra = rule.extra
-    numerator, denominator = base.numerator * extra.numerator, base.denominator * extra.denominator
-    points = rounded(numerator, denominator, rule.rounding)
-    if points:
-        inputs = {
-            "base": str(base),
-            "factor": rule.factor_text,
-            "rounding": rule.rounding,
-            **why,
-        }
-        yield Posting(rule.id, "multiplier", points, _positions(lines, activity), inputs)
-
-
-def _fixed(rule: FixedRule, case: _Case) -> Iterator[Posting]:
-    lines = _lines(rule, case)
-    counts = {
-        "unit": sum(line.quantity for _, line in lines),
-        "line": len(lines),
-        "basket": min(1, len(lines)),
-    }
-    count = counts[rule.per]
-    if count:
-        inputs = {"points": rule.points, "count": count, "per": rule.per}
-        positions = _positions(lines, case.activity)
-        yield Posting(rule.id, "fixed", count * rule.points, positions, inputs)
-
-
-def _engaged(rule: EngagementRule, case: _Case) -> Iterator[Posting]:
-    if case.activity.engagement == rule.engagement:
-        inputs = {"engagement": rule.engagement}
-        yield Posting(rule.id, "engagement", rule.points, inputs=inputs)
-
-
-def _alive(channels: Mapping[str, datetime], at: datetime, window_days: int) -> int:
-    """How many channels had their last activity within the window before `at`."""
-    since = at - timedelta(days=window_days)
-    return sum(last_at >= since for last_at in channels.values())
-
-
-def _nth_channel(rule: NthChannelRule, case: _Case) -> Iterator[Posting]:
-    activity = case.activity
-    before = _alive(case.state.channels, activity.occurred_at, rule.window_days)
-    after = _alive(case.alive, activity.occurred_at, rule.window_days)
-    if before < after == rule.n:
-        inputs = {"n": rule.n, "window_days": rule.window_days, "channel": activity.channel}
-        yield Posting(rule.id, "nth_channel", rule.points, inputs=inputs)
-
-
-def _first_on_channel(rule: FirstOnChannelRule, case: _Case) -> Iterator[Posting]:
-    channel = case.activity.channel
-    if channel not in case.state.channels:
-        yield Posting(rule.id, "first_on_channel", rule.points, inputs={"channel": channel})
-
-
-_JUDGES: Mapping[type[Rule], Callable[[Any, _Case], Iterator[Posting]]] = {
-    SpendRule: _spend,
-    MultiplierRule: _multiplied,
-    ChannelsMultiplierRule: _channels_multiplied,
-    FixedRule: _fixed,
-    EngagementRule: _engaged,
-    NthChannelRule: _nth_channel,
-    FirstOnChannelRule: _first_on_channel,
-}
-
-
-def _limited(
-    program: Program, state: State, postings: tuple[Posting, ...], activity: Activity
-) -> tuple[Posting, ...]:
-    """The postings without those of rules that have paid often enough."""
-    limits = program.limited_rules
-    if not any(posting.rule in limits for posting in postings):
-        return postings
-    names = _period_names(program, activity.occurred_at)
-    return tuple(
-        posting
+def points_of(postings: Iterable[Posting], unit: str = POINTS) -> int:
+    """What the postings change in all, what time alone did apart."""
+    return sum(
+        posting.points
         for posting in postings
-        if posting.rule not in limits
-        or all(
-            _count(state, posting.rule, period, names[period]) < most
-            for period, most in limits[posting.rule].items()
-        )
+        if posting.unit == unit and posting.rule not in ("expiry", "hold")
     )
 
 
-def _count(state: State, rule_id: str, period: str, name: str) -> int:
-    counted_in, count = state.counters.get(rule_id, {}).get(period, ("", 0))
-    return count if counted_in >= name else 0
+def _standing(program: Program, state: State, activity: Activity) -> Standing | None:
+    if program.ladder is None:
+        return None
+    joined_at = activity.about.joined_at
+    at = activity.occurred_at
+    return standing_at(program.ladder, state.tier, at, zone=program.zone, joined_at=joined_at)
 
 
-def _period_names(program: Program, at: datetime) -> dict[str, str]:
-    """The names of the periods around a moment; later periods have greater names."""
-    day = at.astimezone(program.zone).date()
-    year, week, _ = day.isocalendar()
-    names = (day.isoformat(), f"{year:04}-W{week:02}", f"{day:%Y-%m}", "lifetime")
-    return dict(zip(PERIODS, names, strict=True))
+def _award(program: Program, state: State, activity: Activity) -> tuple[State, tuple[Posting, ...]]:
+    """A purchase, an engagement or a referral."""
+    result = awarded(program, state, activity, tier=_tier_now(program, state, activity))
+    lots, postings = _earned(program, state.lots, result.postings, activity.occurred_at)
+    is_purchase = activity.kind == "purchase"
+    progress = result.case.progress
+    after = State(
+        lots=lots,
+        channels=_channels(program, state, activity),
+        counters=result.tally.counters,
+        purchases=state.purchases + is_purchase,
+        bought_at=activity.occurred_at if is_purchase else state.bought_at,
+        tier=_counted(program, state, activity, postings),
+        holds=state.holds,
+        glances=_glances(program, state, activity, result),
+        progress={**state.progress, **progress} if progress else state.progress,
+        idle_at=_idle_at(program, state, activity),
+    )
+    return after, postings
 
 
-def _remember(
+def _tier_now(program: Program, state: State, activity: Activity) -> str:
+    """The tier that the rules see: with this purchase or without it."""
+    ladder = program.ladder
+    if ladder is None or state.tier is None:
+        return ""
+    standing = state.tier
+    if ladder.counts_current and ladder.measure != "points":
+        standing = _counted(program, state, activity, ()) or standing
+    return standing.tier
+
+
+def _counted(
     program: Program, state: State, activity: Activity, postings: tuple[Posting, ...]
-) -> State:
-    """The state with the channel's last activity and the counters of limited rules."""
-    last_at = state.channels.get(activity.channel)
-    at = activity.occurred_at if last_at is None else max(last_at, activity.occurred_at)
-    channels = {**state.channels, activity.channel: at}
-    limits = program.limited_rules
-    paid = [posting.rule for posting in postings if posting.rule in limits]
-    if not paid:
-        return State(state.lots, channels, state.counters)
-    names = _period_names(program, activity.occurred_at)
-    counters = dict(state.counters)
-    for rule in paid:
-        counters[rule] = {
-            period: _counted(state, rule, period, names[period]) for period in limits[rule]
-        }
-    return State(state.lots, channels, counters)
+) -> Standing | None:
+    """The standing with what the activity counts for."""
+    ladder = program.ladder
+    if ladder is None or state.tier is None:
+        return state.tier
+    amount = 0
+    if ladder.measure == "points":
+        amount = points_of(postings, ladder.unit)
+    elif activity.kind == "purchase":
+        spent = sum(line.amount for line in activity.lines)
+        amount = spent if ladder.measure == "spend" else 1
+    if not amount:
+        return state.tier
+    return counted(
+        ladder,
+        state.tier,
+        amount,
+        activity.occurred_at,
+        zone=program.zone,
+        joined_at=activity.about.joined_at,
+    )
 
 
-def _counted(state: State, rule_id: str, period: str, name: str) -> tuple[str, int]:
-    counted_in, _ = state.counters.get(rule_id, {}).get(period, ("", 0))
-    return max(counted_in, name), _count(state, rule_id, period, name) + 1
+def _earned(
+    program: Program, lots: Mapping[str, Lots], postings: tuple[Posting, ...], at: datetime
+) -> tuple[Mapping[str, Lots], tuple[Posting, ...]]:
+    """The lots with what came in, and the postings with the day from which it can be spent."""
+    if not postings:
+        return lots, postings
+    after = dict(lots)
+    told = []
+    for posting in postings:
+        unit = posting.unit
+        dates = program.units.get(unit, _NO_POLICY).dates(at, program.zone)
+        after[unit] = earn(
+            after.get(unit, ()),
+            posting.points,
+            expires_at=dates.expires_at,
+            active_at=dates.active_at,
+        )
+        if dates.active_at > at and posting.points:
+            inputs = {**posting.inputs, "pending_until": dates.active_at}
+            posting = replace(posting, inputs=inputs)  # noqa: PLW2901  # the same one, told better
+        told.append(posting)
+    return after, tuple(told)
 
 
-def _adjustment(state: State, activity: Activity) -> tuple[Posting, ...]:
-    if state.balance + activity.points < 0 > activity.points:
-        raise OverdrawnError(f"The balance is {state.balance}.")
-    return (Posting("adjustment", "adjustment", activity.points),)
+def _channels(program: Program, state: State, activity: Activity) -> Mapping[str, tuple[Seen, ...]]:
+    """The newest uses of each channel. Looking at something is no use of a channel."""
+    if activity.engagement in BROWSING or not activity.channel:
+        return state.channels
+    if not program.has_legs:
+        return {**state.channels, activity.channel: (Seen(activity.occurred_at, ""),)}
+    seen = Seen(activity.occurred_at, activity.key)
+    before = state.channels.get(activity.channel, ())
+    return {**state.channels, activity.channel: (seen, *before)[:LEGS_MAX]}
 
 
-def _clawback(program: Program, state: State, activity: Activity) -> tuple[Posting, ...]:
-    """What a return takes back, at the rate of the purchase itself.
+def _glances(
+    program: Program, state: State, activity: Activity, result: Awarded
+) -> tuple[Glance, ...]:
+    """What was looked at, as long as a journey can begin with it and nobody bought it."""
+    journeys = program.journeys
+    if not journeys:
+        return ()
+    if activity.kind == "purchase":
+        bought = result.case.skus
+        left = (
+            glance._replace(skus=tuple(sku for sku in glance.skus if sku not in bought))
+            for glance in state.glances
+            if glance.key not in result.case.used
+        )
+        return tuple(glance for glance in left if glance.skus)
+    if not any(rule.first == activity.engagement for rule in journeys):
+        return state.glances
+    glance = Glance(
+        activity.occurred_at, activity.key, activity.engagement, activity.channel, activity.skus
+    )
+    return (glance, *state.glances)[:GLANCES_MAX]
 
-    The due is rounded once over all returns of the purchase so far, so that many small returns
-    take back exactly what one large one would.
-    """
+
+def _idle_at(program: Program, state: State, activity: Activity) -> Mapping[str, datetime]:
+    """When what is there expires if nothing more happens."""
+    ends = {
+        unit: ends_at
+        for unit, policy in program.units.items()
+        if (ends_at := policy.expiry.idle_at(activity.occurred_at, program.zone))
+    }
+    return {**state.idle_at, **ends} if ends else state.idle_at
+
+
+def _return(
+    program: Program, state: State, activity: Activity
+) -> tuple[State, tuple[Posting, ...]]:
     undone = activity.undone
     if undone is None:
-        raise ValueError("a return needs the purchase it undoes")
-    due_in_all = ROUNDINGS[program.returns.rounding](_returned_points(undone))
-    due = due_in_all - undone.clawback_due_before
-    taken = due
-    if program.returns.balance == "within_balance":
-        taken = min(due, max(0, state.balance))
-    inputs = {
-        "purchase": undone.purchase_key,
-        "due": due,
-        "awarded": points_of(undone.postings),
-        "rounding": program.returns.rounding,
-        "policy": program.returns.balance,
+        # The purchase is a mistake that was reversed: there is nothing left to take back.
+        return state, ()
+    postings = clawed_back(program, state, undone, at=activity.occurred_at)
+    lots = dict(state.lots)
+    award = undone.award
+    for posting in postings:
+        unit = posting.unit
+        own = program.units.get(unit, _NO_POLICY).dates(award.occurred_at, program.zone)
+        if posting.points < 0:
+            at = activity.occurred_at
+            lots[unit], _ = take(lots.get(unit, ()), -posting.points, at=at, first=own)
+        else:
+            lots[unit] = give_back(lots.get(unit, ()), [own._replace(points=posting.points)])
+    state = replace(state, lots=lots, tier=_uncounted(program, state, activity, postings))
+    return _forgotten(program, state, undone) if award.is_undone else state, postings
+
+
+def _uncounted(
+    program: Program, state: State, activity: Activity, postings: tuple[Posting, ...]
+) -> Standing | None:
+    """The standing without what was returned, if the ladder looks at returns."""
+    ladder, undone = program.ladder, activity.undone
+    if ladder is None or undone is None or state.tier is None or ladder.on_return == "keep":
+        return state.tier
+    amounts = {
+        "points": points_of(postings, ladder.unit),
+        "spend": -undone.amount,
+        "purchases": -1 if undone.award.is_undone else 0,
     }
-    return (Posting("return", "clawback", -taken, inputs=inputs),)
+    return counted(
+        ladder,
+        state.tier,
+        amounts[ladder.measure],
+        activity.occurred_at,
+        zone=program.zone,
+        joined_at=activity.about.joined_at,
+        on=undone.award.occurred_at,
+    )
 
 
-def _returned_points(undone: Undone) -> Fraction:
-    """The exact points that fall on all that was returned so far, this time included."""
-    returned = [
-        before + now
-        for before, now in zip(undone.returned_before, undone.returned_now, strict=True)
-    ]
-    everything = range(len(undone.weights))
-    total = Fraction(0)
-    for posting in undone.postings:
-        positions: Sequence[int] = posting.lines or everything
-        if not any(undone.weights[position] for position in positions):
-            positions = everything
-        weight = sum(undone.weights[position] for position in positions)
-        back = sum(returned[position] for position in positions)
-        if posting.kind != "expiry" and weight:
-            total += Fraction(posting.points * back, weight)
-    return total
+def _forgotten(program: Program, state: State, undone: Undone) -> State:
+    """The state as if the purchase had not been made, as far as counts and channels go."""
+    award = undone.award
+    channels = {
+        channel: tuple(each for each in seen if each.key != award.key)
+        for channel, seen in state.channels.items()
+    }
+    return replace(
+        state,
+        purchases=max(0, state.purchases - 1),
+        channels={channel: seen for channel, seen in channels.items() if seen},
+        counters=_uncount(program, state, undone),
+        progress=_unprogress(program, state, undone),
+    )
+
+
+def _uncount(program: Program, state: State, undone: Undone) -> Mapping[str, Mapping[str, Count]]:
+    """The counts of limited rules without what the purchase was paid, in its own periods."""
+    counters = dict(state.counters)
+    names = period_names(program, undone.award.occurred_at)
+    for posting in undone.award.postings:
+        if posting.rule in counters and posting.points:
+            counters[posting.rule] = {
+                period: Count(count.period, count.times - 1, count.points - posting.points)
+                if count.period == names[period]
+                else count
+                for period, count in counters[posting.rule].items()
+            }
+    return counters
+
+
+def _unprogress(program: Program, state: State, undone: Undone) -> Mapping[str, Progress]:
+    """The progress of counting rules without what the purchase counted."""
+    progress = dict(state.progress)
+    for posting in undone.award.postings:
+        rule, before = program.by_id.get(posting.rule), progress.get(posting.rule)
+        if before is None or "counted" not in posting.inputs:
+            continue
+        count = max(0, before.total - posting.inputs["counted"])
+        mark = before.mark
+        if isinstance(rule, EveryNthRule):
+            mark = str(max(0, int(mark) - posting.inputs["due"]))
+        elif isinstance(rule, MilestoneRule) and posting.points:
+            mark = ""
+        progress[posting.rule] = Progress(mark, count)
+    return progress
+
+
+def _adjustment(
+    program: Program, state: State, activity: Activity
+) -> tuple[State, tuple[Posting, ...]]:
+    unit, points = activity.unit, activity.points
+    lots = dict(state.lots)
+    if points < 0:
+        lots[unit], _ = take(lots.get(unit, ()), -points, at=activity.occurred_at)
+    else:
+        dates = program.units.get(unit, _NO_POLICY).dates(activity.occurred_at, program.zone)
+        # What a person gives by hand can be spent at once.
+        lots[unit] = earn(lots.get(unit, ()), points, expires_at=dates.expires_at)
+    posting = Posting("adjustment", "adjustment", points, unit=unit)
+    return replace(state, lots=lots), (posting,)
+
+
+def _hold(_: Program, state: State, activity: Activity) -> tuple[State, tuple[Posting, ...]]:
+    """Points set aside: they count as gone at once."""
+    unit, at = activity.unit, activity.occurred_at
+    left, taken = take(state.lots.get(unit, ()), activity.points, at=at)
+    expires_at = activity.expires_at or at
+    held = Held(activity.points, unit, taken, expires_at)
+    inputs = {"hold": activity.key, "expires_at": expires_at, "lots": _told(taken)}
+    posting = Posting("redemption", "hold", -activity.points, inputs=inputs, unit=unit)
+    holds = {**state.holds, activity.key: held}
+    return replace(state, lots={**state.lots, unit: left}, holds=holds), (posting,)
+
+
+def _capture(_: Program, state: State, activity: Activity) -> tuple[State, tuple[Posting, ...]]:
+    """A hold becomes a redemption; what of it is not needed goes back to its lots."""
+    held = state.holds.get(activity.hold)
+    if held is None:
+        return state, ()
+    rest, used = take(held.lots, activity.points)
+    inputs = {
+        "hold": activity.hold,
+        "held": held.points,
+        "captured": activity.points,
+        "lots": _told(used),
+    }
+    back = held.points - activity.points
+    posting = Posting("redemption", "capture", back, inputs=inputs, unit=held.unit)
+    return _resolved(state, activity.hold, held, rest), (posting,)
+
+
+def _release(_: Program, state: State, activity: Activity) -> tuple[State, tuple[Posting, ...]]:
+    held = state.holds.get(activity.hold)
+    if held is None:
+        return state, ()
+    inputs = {"hold": activity.hold, "held": held.points}
+    posting = Posting("redemption", "release", held.points, inputs=inputs, unit=held.unit)
+    return _resolved(state, activity.hold, held, held.lots), (posting,)
+
+
+def _resolved(state: State, key: str, held: Held, back: Lots) -> State:
+    lots = give_back(state.lots.get(held.unit, ()), back)
+    return replace(state, lots={**state.lots, held.unit: lots}, holds=without(state.holds, key))
+
+
+def _restore(_: Program, state: State, activity: Activity) -> tuple[State, tuple[Posting, ...]]:
+    """A redemption is undone: its points go back to the lots that they came from."""
+    return _came_in(state, activity, "restore", {"hold": activity.hold})
+
+
+def _transfer(_: Program, state: State, activity: Activity) -> tuple[State, tuple[Posting, ...]]:
+    """Points go to another member, or come from one, with the dates that they had."""
+    if activity.lots:
+        return _came_in(state, activity, "transfer", {})
+    unit = activity.unit
+    left, taken = take(state.lots.get(unit, ()), activity.points, at=activity.occurred_at)
+    inputs = {"lots": _told(taken)}
+    posting = Posting("transfer", "transfer", -activity.points, inputs=inputs, unit=unit)
+    return replace(state, lots={**state.lots, unit: left}), (posting,)
+
+
+def _came_in(
+    state: State, activity: Activity, kind: str, inputs: dict[str, Any]
+) -> tuple[State, tuple[Posting, ...]]:
+    """Lots that come with their dates; those that have run out in the meantime leave at once."""
+    unit = activity.unit
+    lots = give_back(state.lots.get(unit, ()), activity.lots)
+    points = sum(lot.points for lot in activity.lots)
+    posting = Posting(
+        kind, kind, points, inputs={**inputs, "lots": _told(activity.lots)}, unit=unit
+    )
+    state, passed = settle(replace(state, lots={**state.lots, unit: lots}), activity.occurred_at)
+    return state, (posting, *passed)
+
+
+def _redate(
+    program: Program, state: State, activity: Activity
+) -> tuple[State, tuple[Posting, ...]]:
+    """Lots are dated anew by another policy; no points move."""
+    lots = dict(state.lots)
+    at = activity.occurred_at
+    for unit, (newer, older) in activity.redating.items():
+        dated = [newer.redated(lot, older, at=at, zone=program.zone) for lot in lots.get(unit, ())]
+        lots[unit] = give_back((), dated) if dated and dated[0].points > 0 else tuple(dated)
+    changed = [unit for unit in activity.redating if lots.get(unit) != state.lots.get(unit)]
+    postings = tuple(
+        Posting("redate", "redate", 0, inputs={"lots": _told(lots[unit])}, unit=unit)
+        for unit in changed
+    )
+    return replace(state, lots=lots), postings
+
+
+def _passage(_: Program, state: State, activity: Activity) -> tuple[State, tuple[Posting, ...]]:
+    """Nothing but time: what it does has been done."""
+    del activity
+    return state, ()
+
+
+def _told(lots: Lots) -> list[list[Any]]:
+    return [list(lot) for lot in lots]
+
+
+_STEPS: Mapping[str, Callable[[Program, State, Activity], tuple[State, tuple[Posting, ...]]]] = {
+    "purchase": _award,
+    "engagement": _award,
+    "referral": _award,
+    "return": _return,
+    "adjustment": _adjustment,
+    "hold": _hold,
+    "capture": _capture,
+    "release": _release,
+    "restore": _restore,
+    "transfer": _transfer,
+    "redate": _redate,
+    "passage": _passage,
+}

@@ -57,6 +57,21 @@ class ProgramShelf:
                 return program
         raise NoProgramError
 
+    def version(self, number: int) -> Program:
+        """The programme of a version that exists, as every entry names one.
+
+        Raises:
+            NoProgramError: there is none of that number.
+        """
+        for version, program in self._versions:
+            if version.number == number:
+                return program
+        self.forget_age()
+        for version, program in self._known():
+            if version.number == number:
+                return program
+        raise NoProgramError
+
     def all(self) -> list[Version]:
         """Every version, oldest first."""
         return [version for version, _ in self._known()]

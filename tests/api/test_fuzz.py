@@ -76,6 +76,7 @@ class Fuzzed(NamedTuple):
     member: str
     entry: str
     identifier: str
+    household: str
 
 
 @pytest.fixture
@@ -90,7 +91,8 @@ def fuzzed(shop: Api, app: Flask) -> Fuzzed:
     headers = {"Content-Type": "application/x-ndjson"}
     shop.call("PUT", "/v1/products", data=product, headers=headers, expect=200)
     identifier = shop.get(f"/v1/members/{member}").get_json()["identifiers"][0]["id"]
-    return Fuzzed(shop, member, entry, identifier)
+    household = shop.post("/v1/households", {}, expect=201).get_json()["id"]
+    return Fuzzed(shop, member, entry, identifier, household)
 
 
 def settle(case: Case[Any], shop: Fuzzed) -> None:
@@ -99,7 +101,12 @@ def settle(case: Case[Any], shop: Fuzzed) -> None:
     is_valid = case.meta is not None and case.meta.generation.mode == GenerationMode.POSITIVE
     if not is_valid or len(repr(case.body)) % 2:
         return
-    known = {"member_id": shop.member, "entry_id": shop.entry, "sku": "milk"}
+    known = {
+        "member_id": shop.member,
+        "entry_id": shop.entry,
+        "household_id": shop.household,
+        "sku": "milk",
+    }
     for name in known.keys() & case.path_parameters.keys():
         case.path_parameters[name] = known[name]
     if not isinstance(case.body, dict):

@@ -52,6 +52,8 @@ def everything_that_works(shop: Api) -> None:
     shop.post("/v1/engagements", {**share, **identified("social:insta")}, expect=201)
     adjustment = {"external_id": "canary", "points": 5, "reason": "canary", "actor": "canary"}
     shop.post(f"{path}/adjustments", adjustment, expect=201)
+    shop.put(f"{path}/profile", {"birthday": "--02-29", "segments": ["canary"]}, expect=200)
+    shop.post("/v1/households", {"name": "canary"}, expect=201)
     for read in ("", "/points", "/journal", "/consents", "/consents/records", "/recommendations"):
         shop.get(f"{path}{read}", expect=200)
     shop.post(f"{path}/token", {}, expect=201)

@@ -29,8 +29,17 @@ UNIQUE = {
     ("journal", "member_seq"),
     ("journal", "key"),
     ("members", "request_key"),
+    ("members", "referral_code"),
+    ("households", "request_key"),
     ("consents", "member_seq"),
     ("program_versions", "request_key"),
+    ("coupon_campaigns", "number"),
+    ("coupon_campaigns", "request_key"),
+    ("coupon_batches", "campaign_seq"),
+    ("coupon_conflicts", "campaign_seq"),
+    ("coupon_uses", "key"),
+    ("jobs", "request_key"),
+    ("jobs", "slot"),
 }
 
 

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loyalty.journal import bulk
+from loyalty.journal.appending import append
 from loyalty.journal.bulk import append_all
-from loyalty.journal.service import append
 from loyalty.journal.store import JournalStore
 from loyalty.members.model import KeyReusedError
 from loyalty.program.model import Activity, State
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from app import Parts
+    from loyalty.journal.drafts import Draft
     from loyalty.journal.model import Entry
-    from loyalty.journal.service import Draft
     from loyalty.program.model import Program
 
 RULES = program()

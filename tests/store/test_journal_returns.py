@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from loyalty.access.model import Caller
 from loyalty.journal import returns
+from loyalty.journal.appending import append
 from loyalty.journal.model import PurchaseNotFoundError, ReturnExceedsPurchaseError
 from loyalty.journal.returns import record_return
-from loyalty.journal.service import append
 from loyalty.program.document import ProgramSchema
 from loyalty.versions.service import publish
 from tests.builders import (
@@ -28,7 +28,7 @@ from tests.builders import (
 
 if TYPE_CHECKING:
     from app import Parts
-    from loyalty.journal.service import Recorded, Stores
+    from loyalty.journal.drafts import Recorded, Stores
 
 TILL = Caller("till", frozenset())
 FEW = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])

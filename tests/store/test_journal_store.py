@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from bson.errors import InvalidDocument
 
+from loyalty.journal.appending import append
+from loyalty.journal.drafts import entry_after
 from loyalty.journal.model import (
     Entry,
     Head,
@@ -18,7 +20,6 @@ from loyalty.journal.model import (
     PointsOutOfRangeError,
     StaleHeadError,
 )
-from loyalty.journal.service import append, entry_after
 from loyalty.journal.store import JournalStore, PastBasket
 from loyalty.kit.mongo import DURABLE
 from loyalty.members.model import KeyReusedError, MemberNotFoundError

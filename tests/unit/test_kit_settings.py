@@ -39,6 +39,7 @@ def test_without_any_variable_the_defaults_hold() -> None:
         ("CARNET_CORS_ORIGINS", "https://a.example,https://b.example", None),
         ("CARNET_DATABASE_TIMEOUT_SECONDS", "0.5", 0.5),
         ("CARNET_MODEL_FACTORS", "64", 64),
+        ("CARNET_JOBS_AT_ONCE", "2", 2),
     ],
 )
 def test_a_variable_sets_its_setting(

@@ -22,8 +22,8 @@ from loyalty.journal.codec import (
     state_from_document,
     state_to_document,
 )
+from loyalty.journal.drafts import entry_after
 from loyalty.journal.model import Head
-from loyalty.journal.service import entry_after
 from loyalty.kit.clock import to_millisecond
 from loyalty.program.model import Activity, Program, State
 from tests.builders import draft, engagement, program, purchase

@@ -1,0 +1,1 @@
+"""Coupons: campaigns, codes signed in bulk, one use of each across all channels."""

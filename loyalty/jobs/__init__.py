@@ -1,0 +1,1 @@
+"""Long work outside of requests: asked for, carried out by one worker at a time, read back."""

@@ -1,0 +1,1 @@
+"""Who brought whom: members' codes, and the referrer of a member, recorded once."""

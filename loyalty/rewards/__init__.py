@@ -1,0 +1,1 @@
+"""What points are for: a catalogue of rewards, points as payment, and their redemption."""

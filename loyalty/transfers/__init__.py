@@ -1,0 +1,1 @@
+"""Points that one member gives to another, with the consent of both."""
