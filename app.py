@@ -218,7 +218,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         MemberStore: parts.members,
         ConsentStore: parts.consents,
         CatalogueStore: parts.catalogue,
-        Coupons: Coupons(parts.coupons, parts.coupon_mint, parts.members),
+        Coupons: Coupons(parts.coupons, parts.coupon_mint, parts.members, stores),
         ReferralStore: parts.referrals,
         HouseholdStore: parts.households,
         RewardStore: parts.rewards,

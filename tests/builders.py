@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from loyalty.access import model as keys
 from loyalty.journal.codec import activity_to_document
-from loyalty.journal.drafts import Draft
+from loyalty.journal.drafts import EMPTY, Draft
 from loyalty.journal.model import key_of
 from loyalty.kit.clock import now
 from loyalty.members.model import Member
 from loyalty.members.service import fingerprint, new_member_id
+from loyalty.program.book import Book
 from loyalty.program.document import ProgramSchema, check, read
-from loyalty.program.model import Activity, Line, Program, State
+from loyalty.program.model import POINTS, Activity, Back, Line, Posting, Program, State
 from loyalty.program.step import points_of, step
 from tests.api.contract import conforms
 
@@ -65,9 +66,26 @@ def purchase(*lines: Line, at: datetime = NOON, channel: str = "store", **more: 
     return Activity("purchase", at, channel, lines=lines or (line(),), **more)
 
 
-def engagement(kind: str, *, at: datetime = NOON, channel: str = "web") -> Activity:
+def engagement(kind: str, *, at: datetime = NOON, channel: str = "web", **more: Any) -> Activity:
     """An engagement."""
-    return Activity("engagement", at, channel, engagement=kind)
+    return Activity("engagement", at, channel, engagement=kind, **more)
+
+
+def adjustment(points: int, *, at: datetime = NOON, **more: Any) -> Activity:
+    """Points by hand."""
+    return Activity("adjustment", at, points=points, **more)
+
+
+def giving_back(
+    purchase_key: str,
+    *lines_: tuple[str, int],
+    amount: int | None = None,
+    at: datetime = NOON,
+    **more: Any,
+) -> Activity:
+    """A return of units of skus, of an amount, or of all that is left of a purchase."""
+    back = Back(purchase_key, lines_ or None, amount)
+    return Activity("return", at, "store", back=back, **more)
 
 
 def purchase_body(member: str, amount: int = 1000, **overrides: Any) -> dict[str, Any]:
@@ -147,17 +165,27 @@ class Api:
         self.put(f"/v1/members/{member}/consents", {"decisions": [decision]}, expect=200)
 
 
+def outcomes(
+    rules: Program, *activities: Activity, state: State = EMPTY
+) -> list[tuple[State, tuple[Posting, ...]]]:
+    """What a member has who did these things one after the other, and what each of them moved."""
+    book, found = Book(), []
+    for activity in activities:
+        complete = book.complete(activity)
+        state, postings = step(rules, state, complete)
+        book.record(complete, postings)
+        found.append((state, postings))
+    return found
+
+
 def after(rules: Program, *activities: Activity) -> State:
     """The state of a member who did these things, one after the other."""
-    state = State()
-    for activity in activities:
-        state, _ = step(rules, state, activity)
-    return state
+    return outcomes(rules, *activities)[-1][0] if activities else State()
 
 
-def awarded(rules: Program, activity: Activity, *earlier: Activity) -> int:
+def awarded(rules: Program, activity: Activity, *earlier: Activity, unit: str = POINTS) -> int:
     """The points of an activity, after earlier ones."""
-    return points_of(step(rules, after(rules, *earlier), activity)[1])
+    return points_of(outcomes(rules, *earlier, activity)[-1][1], unit)
 
 
 def mint_key(

@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from hypothesis import strategies as st
 
+from loyalty.program import model
+from loyalty.program.book import Book
 from loyalty.program.document import ProgramSchema, read
-from loyalty.program.model import ENGAGEMENTS, Activity, Line, Payment, Posting, State, Undone
-from loyalty.program.step import OverdrawnError, step
+from loyalty.program.lots import ALWAYS, NEVER, Lot
+from loyalty.program.model import (
+    BROWSING,
+    DECISIONS,
+    FULFILMENTS,
+    PAYMENT_METHODS,
+    About,
+    Activity,
+    Line,
+    Payment,
+    Posting,
+    State,
+)
+from loyalty.program.rules_document import STAGES, WEEKDAYS, stage
+from loyalty.program.step import (
+    HoldGoneError,
+    OverdrawnError,
+    TooManyHoldsError,
+    check,
+    step,
+)
 from tests.builders import NOON, program_document
 
 if TYPE_CHECKING:
@@ -31,11 +52,26 @@ CATEGORIES = {
 SKUS = tuple(CATEGORIES)
 ROUNDINGS = ("floor", "half_up", "ceiling")
 ZONES = ("UTC", "Europe/Berlin", "America/Los_Angeles", "Pacific/Auckland")
+UNITS = ("points", "stamps")
+TIERS = ("basic", "gold")
+SEGMENTS = ("vip", "staff")
+CONDITIONS = (
+    "basket.amount >= 2000",
+    "member.balance % 2 == 0 || member.stage == 'trial'",
+    "details.rating >= 4",
+    "lines.exists(line, line.sku == 'milk')",
+    "at.hour < 12 && channel in ['web', 'app']",
+)
 _SCHEMA = ProgramSchema()
 
 
-def _some(values: Sequence[str]) -> st.SearchStrategy[list[str]]:
-    return st.lists(st.sampled_from(values), min_size=1, max_size=2, unique=True)
+def _some(values: Sequence[str], most: int = 2) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.sampled_from(values), min_size=1, max_size=most, unique=True)
+
+
+def _optional(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """An object in which each name may be missing."""
+    return st.fixed_dictionaries({}, optional=fields)
 
 
 _places = {"channels": _some(CHANNELS), "stores": _some(STORES)}
@@ -44,14 +80,14 @@ _products = {
     "categories": _some(("Food", "Food/Dairy", "Drinks")),
     "brands": _some(BRANDS[1:]),
 }
-_place_match = st.fixed_dictionaries({}, optional=_places)
-_match = st.fixed_dictionaries({}, optional={**_places, **_products})
+_place_match = _optional(**_places)
+_match = _optional(**_places, **_products)
 _points = st.integers(1, 500)
 _factor = st.sampled_from(("1.5", "2", "1.1", "3", "1.333", "999.999"))
 _times = st.integers(1, 3)
-_times_max = st.fixed_dictionaries(
-    {}, optional={"day": _times, "week": _times, "month": _times, "lifetime": _times}
-)
+_times_max = _optional(day=_times, week=_times, month=_times, year=_times, lifetime=_times)
+_most = st.integers(1, 900)
+_points_max = _optional(day=_most, week=_most, month=_most, year=_most, lifetime=_most)
 _basis = st.fixed_dictionaries(
     {},
     optional=dict.fromkeys(
@@ -61,6 +97,8 @@ _basis = st.fixed_dictionaries(
             "gift_cards_earn",
             "points_payments_earn",
             "shipping_earns",
+            "order_discounts_earn",
+            "coupons_earn",
         ),
         st.booleans(),
     ),
@@ -104,7 +142,7 @@ FIXED = _rule(
 ENGAGEMENT = _rule(
     "engagement",
     _place_match,
-    engagement=st.sampled_from(ENGAGEMENTS[:3]),
+    engagement=st.sampled_from(("follow", "share", "view")),
     points=_points,
     times_max=_times_max,
 )
@@ -117,26 +155,176 @@ NTH_CHANNEL = _rule(
     times_max=_times_max,
 )
 FIRST_ON_CHANNEL = _rule("first_on_channel", _place_match, points=_points, times_max=_times_max)
+EVERY_NTH = _rule(
+    "every_nth",
+    _place_match,
+    n=st.integers(2, 4),
+    counts=st.sampled_from(("purchases", "visits", "units")),
+    points=_points,
+)
+MILESTONE = _rule(
+    "milestone",
+    _match,
+    measure=st.sampled_from(("purchases", "spend")),
+    at=st.integers(1, 4) | st.integers(5000, 30_000),
+    points=_points,
+)
+STREAK = _rule(
+    "streak",
+    _match,
+    period=st.sampled_from(("day", "week", "month")),
+    n=st.integers(2, 3),
+    points=_points,
+)
+JOURNEY = _rule(
+    "journey",
+    _match,
+    first=st.sampled_from(BROWSING),
+    within_hours=st.integers(1, 1000),
+    same=st.booleans(),
+    other_channel=st.booleans(),
+    points=_points,
+)
+REFERRAL = _rule("referral", _match, friend_points=_points, referrer_points=_points)
 LIMITED = st.one_of(FIXED, ENGAGEMENT, NTH_CHANNEL, FIRST_ON_CHANNEL)
+PLAIN = st.one_of(SPEND, SPEND, MULTIPLIER, CHANNELS_MULTIPLIER, LIMITED)
 POLICIES = st.sampled_from(("within_balance", "may_go_negative"))
-RULES = st.one_of(SPEND, SPEND, MULTIPLIER, CHANNELS_MULTIPLIER, LIMITED)
+ANY_POLICY = POLICIES | st.just("only_pending")
+
+_window = st.fixed_dictionaries({"days_before": st.integers(0, 9), "days_after": st.integers(0, 9)})
+_clock = st.builds("{:02}:{:02}".format, st.integers(0, 23), st.integers(0, 59))
+_money = st.integers(1, 9000)
+_circumstances = {
+    "starts_at": st.just("2026-03-20T00:00:00+01:00"),
+    "ends_at": st.just("2026-05-20T00:00:00+01:00"),
+    "weekdays": _some(WEEKDAYS, 5),
+    "hours": st.fixed_dictionaries({"from": _clock, "to": _clock}),
+    "clock": st.sampled_from(("program", "store")),
+    "basket_min_amount": _money,
+    "basket_max_amount": _money,
+    "lines_min_amount": _money,
+    "quantity_min": st.integers(1, 6),
+    "payment": _some(PAYMENT_METHODS, 4),
+    "fulfilment": _some(FULFILMENTS),
+    "first_purchase": st.booleans(),
+    "birthday": _window,
+    "anniversary": _window,
+    "tiers": _some(TIERS),
+    "segments": _some(SEGMENTS),
+    "stages": _some(STAGES, 4),
+    "near": st.just([{"latitude": 52.5, "longitude": 13.4, "radius_m": 30_000}]),
+    "condition": st.sampled_from(CONDITIONS),
+}
+# One or two circumstances at a time: with many, nothing would ever be paid.
+_when = st.lists(
+    st.sampled_from(sorted(_circumstances)), min_size=1, max_size=2, unique=True
+).flatmap(lambda names: st.fixed_dictionaries({name: _circumstances[name] for name in names}))
+_stacking = _optional(
+    when=_when,
+    unit=st.just("stamps"),
+    priority=st.integers(-2, 2),
+    group=st.booleans(),
+    times_max=_times_max,
+    points_max=_points_max,
+    budget=st.integers(1, 2000),
+    mode=st.sampled_from(("soft", "truncate", "hard")),
+    on_return=st.sampled_from(("proportional", "while_it_holds", "when_undone", "keep")),
+)
+RULES = st.builds(
+    lambda rule, more: {**rule, **more},
+    st.one_of(PLAIN, EVERY_NTH, MILESTONE, STREAK, JOURNEY, REFERRAL),
+    st.just({}) | _stacking,
+)
+
+_days_of_life = st.integers(1, 90)
+_expiry = st.one_of(
+    st.fixed_dictionaries(
+        {},
+        optional={"months": st.integers(1, 6), "days": _days_of_life, "end_of": st.just("month")},
+    ),
+    st.fixed_dictionaries({"end_of": st.just("year")}),
+    st.fixed_dictionaries({"months": st.integers(1, 6), "each_year_on": st.just("02-29")}),
+    st.fixed_dictionaries({"on": st.just("2026-04-30")}),
+    _optional(idle_months=st.integers(1, 3), idle_days=_days_of_life, months=st.just(4)),
+)
+_pending = st.one_of(
+    st.just("return_window"),
+    st.fixed_dictionaries({"days": st.integers(1, 30)}),
+    st.just({"until": "2026-04-01"}),
+)
+_unit = _optional(expiry=_expiry, pending=_pending)
+_ladder = st.builds(
+    lambda period, more, threshold: {
+        **more,
+        **period,
+        "ladder": [
+            {"id": "basic", "name": "Basic", "threshold": 0},
+            {"id": "gold", "name": "Gold", "threshold": threshold},
+        ],
+    },
+    st.one_of(
+        st.just({"period": "lifetime"}),
+        st.just({"period": "rolling", "rolling_days": 40}),
+        st.just({"period": "calendar", "calendar": "month"}),
+        st.just({"period": "anniversary"}),
+    ),
+    st.fixed_dictionaries(
+        {"measure": st.sampled_from(("spend", "points", "purchases"))},
+        optional={
+            "entry": st.sampled_from(("at_once", "at_review")),
+            "grace_days": st.integers(0, 30),
+            "counts_current": st.booleans(),
+            "on_return": st.sampled_from(("subtract", "keep")),
+        },
+    ),
+    st.sampled_from((2, 500, 9000)),
+)
+FRAMES: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {"units": st.fixed_dictionaries({"stamps": _unit}, optional={"points": _unit})},
+    optional={
+        "multipliers": st.sampled_from(("add", "multiply", "best")),
+        "tiers": _ladder,
+        "stages": st.just(
+            {"loyal_purchases_min": 2, "at_risk_after_days": 20, "lapsed_after_days": 40}
+        ),
+    },
+)
+MONTHS: st.SearchStrategy[dict[str, Any]] = st.just({}) | st.fixed_dictionaries(
+    {"expires_after_months": st.integers(1, 24)}
+)
+
+
+def _grouped(rule: dict[str, Any]) -> dict[str, Any]:
+    """The rule with the group of its stage, if it is to be in one: a group is of one kind."""
+    rest = {name: value for name, value in rule.items() if name != "group"}
+    if not rule.get("group"):
+        return rest
+    rest.pop("unit", None)
+    return {**rest, "group": f"stage-{stage(rule['type'])}"}
 
 
 @st.composite
 def documents(
     draw: st.DrawFn,
-    rules: st.SearchStrategy[dict[str, Any]] = RULES,
+    rules: st.SearchStrategy[dict[str, Any]] = PLAIN,
     policies: st.SearchStrategy[str] = POLICIES,
+    frames: st.SearchStrategy[dict[str, Any]] = MONTHS,
 ) -> dict[str, Any]:
     """A programme's document with up to six rules."""
-    drawn = draw(st.lists(rules, min_size=1, max_size=6))
-    document = program_document(
+    drawn = [_grouped(rule) for rule in draw(st.lists(rules, min_size=1, max_size=6))]
+    ways = st.sampled_from(("first", "best"))
+    groups = {name: draw(ways) for name in sorted({rule.get("group", "") for rule in drawn} - {""})}
+    return program_document(
         *({**rule, "id": f"r{number}"} for number, rule in enumerate(drawn)),
         time_zone=draw(st.sampled_from(ZONES)),
-        returns={"balance": draw(policies), "rounding": draw(st.sampled_from(ROUNDINGS))},
+        returns={
+            "balance": draw(policies),
+            "rounding": draw(st.sampled_from(ROUNDINGS)),
+            "by": draw(st.sampled_from(("line", "value"))),
+        },
+        **({"groups": groups} if groups else {}),
+        **draw(frames),
     )
-    months = draw(st.none() | st.integers(1, 24))
-    return {**document, "expires_after_months": months} if months else document
 
 
 def compiled(document: dict[str, Any], *, version: int = 1) -> Program:
@@ -147,24 +335,51 @@ def compiled(document: dict[str, Any], *, version: int = 1) -> Program:
 
 def programs(
     rules: st.SearchStrategy[dict[str, Any]] = RULES,
-    policies: st.SearchStrategy[str] = POLICIES,
+    policies: st.SearchStrategy[str] = ANY_POLICY,
+    frames: st.SearchStrategy[dict[str, Any]] = FRAMES | MONTHS,
 ) -> st.SearchStrategy[Program]:
-    """A programme."""
-    return documents(rules, policies).map(compiled)
+    """A programme of the whole rule language."""
+    return documents(rules, policies, frames).map(compiled)
 
 
 class Back(NamedTuple):
-    """Part of an earlier purchase comes back: of each line some hundredths of what is left."""
+    """Part of an earlier purchase comes back: hundredths of its units or, in all, of its money."""
 
     which: int
     percents: tuple[int, ...]
+    in_money: bool = False
+
+
+class Hold(NamedTuple):
+    """Points are set aside for some days."""
+
+    points: int
+    unit: str
+    days: int
+
+
+class Resolve(NamedTuple):
+    """An earlier hold is captured, so many hundredths of it, or released."""
+
+    which: int
+    kind: Literal["capture", "release"]
+    percent: int
+
+
+class Restore(NamedTuple):
+    """An earlier redemption is undone."""
+
+    which: int
+
+
+What: TypeAlias = Activity | Back | Hold | Resolve | Restore
 
 
 class Event(NamedTuple):
     """What happens next, and how long after what happened before."""
 
     gap: timedelta
-    what: Activity | Back
+    what: What
 
 
 class Played(NamedTuple):
@@ -177,6 +392,20 @@ class Played(NamedTuple):
 
 
 Life: TypeAlias = list[Played]
+
+_abouts = st.just(About()) | st.builds(
+    About,
+    joined_at=st.none()
+    | st.sampled_from([datetime(2025, month, 8, tzinfo=UTC) for month in (3, 4)]),
+    birthday_in_days=st.none() | st.integers(-12, 12),
+    segments=st.frozensets(st.sampled_from(SEGMENTS)),
+    is_referred=st.booleans(),
+    zone=st.sampled_from(("", *ZONES)),
+    place=st.none() | st.just((52.4, 13.1)) | st.just((48.1, 11.6)),
+)
+_budgets: st.SearchStrategy[dict[str, int]] = st.just({}) | st.dictionaries(
+    st.sampled_from(("r0", "r1", "r2")), st.integers(0, 500)
+)
 
 
 @st.composite
@@ -196,10 +425,12 @@ def lines(draw: st.DrawFn) -> Line:
 
 @st.composite
 def purchases(draw: st.DrawFn) -> Activity:
-    """A purchase whose payments do not exceed what was charged."""
+    """A purchase whose discounts and payments do not exceed what was charged."""
     bought = tuple(draw(st.lists(lines(), min_size=1, max_size=4)))
     shipping = draw(st.sampled_from((0, 490)))
     payable = sum(line.amount + line.tax for line in bought) + shipping
+    off = draw(st.sampled_from((0, 0, payable // 3)))
+    payable -= off
     by_card = draw(st.just(0) | st.integers(0, payable))
     by_points = draw(st.just(0) | st.integers(0, payable - by_card))
     return Activity(
@@ -209,7 +440,12 @@ def purchases(draw: st.DrawFn) -> Activity:
         draw(st.none() | st.sampled_from(STORES)),
         lines=bought,
         shipping_amount=shipping,
-        payment=Payment(by_card, by_points),
+        discount_amount=off // 2,
+        coupon_amount=off - off // 2,
+        fulfilment=draw(st.sampled_from(("", *FULFILMENTS))),
+        payment=Payment(by_card, by_points, tuple(draw(st.just([]) | _some(PAYMENT_METHODS)))),
+        about=draw(_abouts),
+        budgets=draw(_budgets),
     )
 
 
@@ -218,97 +454,143 @@ _engagements = st.builds(
     kind=st.just("engagement"),
     occurred_at=st.just(NOON),
     channel=st.sampled_from(CHANNELS),
-    engagement=st.sampled_from(ENGAGEMENTS[:3]),
+    engagement=st.sampled_from(("follow", "share", "visit", "view", "view", "cart")),
+    skus=st.lists(st.sampled_from(SKUS), max_size=2, unique=True).map(tuple),
+    details=st.just({}) | st.fixed_dictionaries({"rating": st.integers(1, 5)}),
+    about=_abouts,
 )
+_units = st.sampled_from(UNITS)
 _adjustments = st.builds(
     Activity,
     kind=st.just("adjustment"),
     occurred_at=st.just(NOON),
     points=st.integers(-2000, 1000),
+    unit=_units,
 )
-_backs = st.builds(Back, st.integers(0, 5), st.tuples(*[st.sampled_from((0, 30, 100, 100))] * 4))
+_lots = st.builds(
+    Lot,
+    st.sampled_from((NOON + timedelta(days=20), NOON + timedelta(days=300), NEVER)),
+    st.integers(1, 300),
+    st.sampled_from((ALWAYS, NOON + timedelta(days=9))),
+)
+_transfers = st.builds(
+    Activity,
+    kind=st.just("transfer"),
+    occurred_at=st.just(NOON),
+    points=st.integers(1, 300),
+    unit=_units,
+    lots=st.lists(_lots, max_size=2).map(tuple),
+)
+_alone = st.sampled_from((Activity("referral", NOON), Activity("passage", NOON)))
+_which = st.integers(0, 5)
+_percents = st.tuples(*[st.sampled_from((0, 30, 100, 100))] * 4)
+_backs = st.builds(Back, _which, _percents, st.booleans())
+_redemptions = st.one_of(
+    st.builds(Hold, st.integers(1, 400), _units, st.integers(0, 40)),
+    st.builds(Resolve, _which, st.sampled_from(("capture", "release")), st.integers(0, 100)),
+    st.builds(Restore, _which),
+)
 _hours = st.integers(0, 30).map(lambda count: timedelta(hours=count))
 _days = st.integers(0, 90).map(lambda count: timedelta(days=count))
-_late = st.integers(-60, 60).map(lambda count: timedelta(days=count))
-_happenings: st.SearchStrategy[Activity | Back] = st.one_of(
-    purchases(), _engagements, _adjustments, _backs
+_anyhow = st.integers(-60, 60).map(lambda count: timedelta(days=count))
+_happenings: st.SearchStrategy[What] = st.one_of(
+    purchases(),
+    purchases(),
+    _engagements,
+    _adjustments,
+    _transfers,
+    _alone,
+    _backs,
+    _redemptions,
 )
 
 
 def events(
     gaps: st.SearchStrategy[timedelta] = _hours | _days,
-    happenings: st.SearchStrategy[Activity | Back] = _happenings,
+    happenings: st.SearchStrategy[What] = _happenings,
 ) -> st.SearchStrategy[list[Event]]:
     """A life in order of time."""
     return st.lists(st.builds(Event, gaps, happenings), max_size=12)
 
 
 AWARDS: st.SearchStrategy[list[Event]] = events(happenings=purchases() | _engagements)
-IN_ORDER: st.SearchStrategy[list[Event]] = events()
-LATE: st.SearchStrategy[list[Event]] = events(gaps=_late)
-EVER: st.SearchStrategy[list[Event]] = IN_ORDER | LATE
+EVER: st.SearchStrategy[list[Event]] = events()
+IN_NO_ORDER: st.SearchStrategy[list[Event]] = events(gaps=_anyhow)
 
 
 def play(program: Program, happened: Sequence[Event]) -> Life:
-    """What `step` makes of a life. What would overdraw does not happen."""
+    """What `step` makes of a life. What the member cannot do does not happen."""
     life: Life = []
-    state, at = State(), NOON
-    for event in happened:
+    state, at, book = State(), NOON, Book()
+    for number, event in enumerate(happened):
         at += event.gap
-        activity = complete(event.what, life)
+        activity = _drawn(event.what, life, at)
         if activity is None:
             continue
-        try:
-            after, postings = step(program, state, replace(activity, occurred_at=at))
-        except OverdrawnError:
+        key = f"{activity.kind}-{number:02}"
+        activity = book.complete(replace(activity, occurred_at=at, key=key))
+        if activity.kind in DECISIONS and is_refused(state, activity):
             continue
-        life.append(Played(state, replace(activity, occurred_at=at), after, postings))
+        after, postings = step(program, state, activity)
+        book.record(activity, postings)
+        life.append(Played(state, activity, after, postings))
         state = after
     return life
 
 
-def complete(what: Activity | Back, life: Life) -> Activity | None:
-    """The activity, a return with what it undoes; None if there is nothing to return yet."""
+def is_refused(state: State, activity: Activity) -> bool:
+    """Whether the member cannot do that."""
+    try:
+        check(state, activity)
+    except (OverdrawnError, HoldGoneError, TooManyHoldsError):
+        return True
+    return False
+
+
+def _drawn(what: What, life: Life, at: datetime) -> Activity | None:
+    """The activity that is meant; None if there is nothing yet that it could be about."""
     if isinstance(what, Activity):
         return what
-    bought = [each for each in life if each.activity.kind == "purchase"]
-    if not bought:
-        return None
-    number = what.which % len(bought)
-    return give_back(bought[number], f"purchase-{number}", what.percents, life)
+    if isinstance(what, Hold):
+        expires_at = at + timedelta(days=what.days)
+        return Activity("hold", at, points=what.points, unit=what.unit, expires_at=expires_at)
+    found = _chosen(life, _ABOUT[type(what)], what.which)
+    return found and _about_earlier(what, found, life, at)
 
 
-def give_back(purchase: Played, key: str, percents: Sequence[int], life: Life) -> Activity:
-    """The return of some hundredths of what is left of each line of a purchase."""
-    earlier = [
-        each for each in life if each.activity.undone and each.activity.undone.purchase_key == key
-    ]
-    weights = weights_of(purchase.activity)
-    before = [
-        sum(each.activity.undone.returned_now[position] for each in earlier if each.activity.undone)
-        for position in range(len(weights))
-    ]
-    now = [
-        (weight - back) * percent // 100
-        for weight, back, percent in zip(weights, before, percents, strict=False)
-    ]
-    undone = Undone(
-        purchase_key=key,
-        postings=purchase.postings,
-        weights=weights,
-        returned_before=tuple(before),
-        returned_now=tuple(now),
-        clawback_due_before=sum(due_of(each) for each in earlier),
+_ABOUT = {Back: "purchase", Resolve: "hold", Restore: "capture"}
+
+
+def _about_earlier(
+    what: Back | Resolve | Restore, earlier: Activity, life: Life, at: datetime
+) -> Activity | None:
+    if isinstance(what, Back):
+        return Activity("return", at, earlier.channel, back=_back(earlier, what))
+    if isinstance(what, Resolve):
+        points = earlier.points * what.percent // 100 if what.kind == "capture" else 0
+        return Activity(what.kind, at, points=points, unit=earlier.unit, hold=earlier.key)
+    restored = {each.activity.hold for each in life if each.activity.kind == "restore"}
+    return None if earlier.hold in restored else Activity("restore", at, hold=earlier.hold)
+
+
+def _chosen(life: Life, kind: str, which: int) -> Activity | None:
+    found = [each.activity for each in life if each.activity.kind == kind]
+    return found[which % len(found)] if found else None
+
+
+def _back(bought: Activity, what: Back) -> model.Back:
+    if all(percent == 100 for percent in what.percents):
+        return model.Back(bought.key)
+    if what.in_money:
+        amount = sum(line.amount for line in bought.lines) * what.percents[0] // 100
+        return model.Back(bought.key, amount=amount)
+    return model.Back(bought.key, units_of(bought, what.percents))
+
+
+def units_of(bought: Activity, percents: Sequence[int]) -> tuple[tuple[str, int], ...]:
+    """So many hundredths of the units of each line."""
+    units = (
+        (line.sku, line.quantity * percent // 100)
+        for line, percent in zip(bought.lines, percents, strict=False)
     )
-    return Activity("return", NOON, purchase.activity.channel, undone=undone)
-
-
-def weights_of(purchase: Activity) -> tuple[int, ...]:
-    """What part of a purchase each line is: its amount, or its units if all were free."""
-    amounts = tuple(line.amount for line in purchase.lines)
-    return amounts if any(amounts) else tuple(line.quantity for line in purchase.lines)
-
-
-def due_of(played: Played) -> int:
-    """What a return had to take back, whether it could or not."""
-    return sum(each.inputs["due"] for each in played.postings if each.kind == "clawback")
+    return tuple((sku, quantity) for sku, quantity in units if quantity)

@@ -128,6 +128,13 @@ class CouponWornError(CouponRefusedError):
     title = "The coupon was given back too often"
 
 
+class CouponNeedsMemberError(CouponRefusedError):
+    """The coupon is worth points, and nobody is named who would get them."""
+
+    code = "coupon_needs_member"
+    title = "The coupon is worth points: name the member"
+
+
 class CouponsBusyError(UnavailableError):
     """So many writers meet at one place that this one gave up; nothing was written."""
 

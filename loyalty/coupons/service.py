@@ -25,6 +25,7 @@ from loyalty.coupons.model import (
     use_of,
     used_error,
 )
+from loyalty.coupons.points import Benefit, benefit_of, check_payable, pay, take_back
 from loyalty.coupons.store import BatchExistsError, CampaignExistsError, MoveExistsError
 from loyalty.journal.service import occurred
 from loyalty.kit.idempotency import KeyReusedError, fingerprint
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from loyalty.access.model import Caller
     from loyalty.coupons.codes import CouponMint
     from loyalty.coupons.store import CouponStore
+    from loyalty.journal.drafts import Stores
     from loyalty.members.store import MemberStore
 
 USE_ATTEMPTS_MAX = 20
@@ -48,6 +50,7 @@ class Coupons(NamedTuple):
     store: CouponStore
     mint: CouponMint
     members: MemberStore
+    stores: Stores
 
 
 class Made(NamedTuple):
@@ -231,7 +234,7 @@ def redeem(body: Mapping[str, Any], *, caller: Caller, at: datetime, coupons: Co
     Raises:
         CouponRefusedError: one of its kinds says why.
         CampaignNotFoundError, MemberNotFoundError, InFutureError, BoundKeyError, KeyReusedError,
-        CouponsBusyError: as they say.
+        CouponsBusyError, UnknownUnitError, NoProgramError: as they say.
     """
     store = speak_for(caller, body["channel"], body.get("store"))
     coupon = coupons.mint.read(body["code"])
@@ -241,12 +244,19 @@ def redeem(body: Mapping[str, Any], *, caller: Caller, at: datetime, coupons: Co
     key = f"{body['channel']}/{store or ''}/{body['external_id']}"
     campaign = _campaign_of(coupon, coupons)
     # Replay before state: what was recorded keeps its answer, whatever has changed since.
+    benefit = benefit_of(campaign)
     if seen := coupons.store.use_of_key(key):
-        return _replayed_use(seen, mark, campaign)
+        return _paid(_replayed_use(seen, mark, campaign), benefit, coupons)
     visit = Visit(body["channel"], store, occurred(body, at), body.get("basket_amount"))
     report = _Report(body, coupon, key, mark, visit, caller.id, at)
     _check_member(body.get("member"), coupons)
-    return _use(report, campaign, coupons)
+    check_payable(benefit, body.get("member"), at=at, stores=coupons.stores)
+    return _paid(_use(report, campaign, coupons), benefit, coupons)
+
+
+def _paid(redeemed: Redeemed, benefit: Benefit | None, coupons: Coupons) -> Redeemed:
+    pay(benefit, redeemed.move, stores=coupons.stores)
+    return redeemed
 
 
 def _use(report: _Report, campaign: Campaign, coupons: Coupons) -> Redeemed:
@@ -329,6 +339,7 @@ def void(redemption_id: str, *, caller: Caller, at: datetime, coupons: Coupons) 
     Raises:
         RedemptionNotFoundError: nothing was redeemed under that id.
         BoundKeyError: it was redeemed on another channel or store than the key speaks for.
+        InsufficientPointsError: the points that it was worth are spent.
     """
     coupon, seq = use_of(redemption_id)
     use = coupons.store.move(coupon, seq)
@@ -337,6 +348,7 @@ def void(redemption_id: str, *, caller: Caller, at: datetime, coupons: Coupons) 
     if speak_for(caller, use.channel, use.store) != use.store:
         raise BoundKeyError(f"This key speaks for store {caller.store} only.")
     campaign = _campaign_of(coupon, coupons)
+    take_back(benefit_of(campaign), use, stores=coupons.stores)
     move = Move(coupon, seq + 1, "void", use.channel, use.store, at, at, caller.id)
     try:
         coupons.store.add_move(move)

@@ -22,6 +22,7 @@ from loyalty.coupons.model import (
     CouponExpiredError,
     CouponForgedError,
     CouponMistypedError,
+    CouponNeedsMemberError,
     CouponNotStartedError,
     CouponStoreError,
     CouponUsedError,
@@ -43,7 +44,13 @@ from loyalty.coupons.schemas import (
     LookedSchema,
 )
 from loyalty.coupons.service import Coupons
-from loyalty.journal.model import InFutureError
+from loyalty.journal.model import (
+    InFutureError,
+    InsufficientPointsError,
+    MemberBusyError,
+    PointsOutOfRangeError,
+    UnknownUnitError,
+)
 from loyalty.kit import cursor
 from loyalty.kit.clock import now
 from loyalty.kit.cursor import UnknownCursorError
@@ -59,6 +66,7 @@ from loyalty.kit.http import (
 )
 from loyalty.kit.idempotency import KeyReusedError
 from loyalty.members.model import MemberNotFoundError
+from loyalty.versions.model import NoProgramError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -123,6 +131,7 @@ _REFUSALS = (
     CouponBasketError,
     CouponUsedError,
     CouponWornError,
+    CouponNeedsMemberError,
 )
 
 
@@ -376,6 +385,10 @@ def _coupon(looked: Looked) -> dict[str, Any] | None:
     InFutureError,
     BoundKeyError,
     KeyReusedError,
+    UnknownUnitError,
+    NoProgramError,
+    MemberBusyError,
+    PointsOutOfRangeError,
 )
 def post_redemption(body: dict[str, Any]) -> Answer:
     """Use a coupon, once across all channels.
@@ -410,7 +423,14 @@ def post_redemption(body: dict[str, Any]) -> Answer:
         "voided_at": "2026-03-02T10:00:00Z",
     },
 )
-@blp.raises(RedemptionNotFoundError, CampaignNotFoundError, BoundKeyError)
+@blp.raises(
+    RedemptionNotFoundError,
+    CampaignNotFoundError,
+    BoundKeyError,
+    InsufficientPointsError,
+    MemberBusyError,
+    NoProgramError,
+)
 def void(redemption_id: str) -> Answer:
     """Give a coupon back, as after a cancelled purchase; it can be used again.
 

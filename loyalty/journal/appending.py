@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from loyalty.journal import late
 from loyalty.journal.drafts import Draft, Recorded, granted, replay
 from loyalty.journal.model import Head, KeySeenError, MemberBusyError, StaleHeadError
+from loyalty.journal.ripples import ripples_of
 from loyalty.kit.errors import ConflictError
 from loyalty.members.model import MemberNotFoundError
-from loyalty.program.model import Activity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -112,7 +112,7 @@ def _seen(drafts: Sequence[Draft | Follow], stores: Stores) -> list[Recorded]:
 def _try(drafts: Sequence[Draft | Follow], stores: Stores, *, along: Along | None) -> list[Entry]:
     """One attempt to write the drafts; the entry of each."""
     plans = _plan(drafts, stores)
-    if ripples := _ripples(plans, stores):
+    if ripples := ripples_of(plans, stores):
         plans = _plan([*drafts, *ripples], stores)
     entries = [entry for _, plan in plans for entry in plan]
     budgets = {rule for draft, _ in plans for rule in draft.program.budgets}
@@ -182,31 +182,3 @@ def _spent(plans: _Plans) -> dict[str, int]:
                 for rule, points in granted(entry.postings, draft.program).items():
                     sums[rule] = sums.get(rule, 0) + points
     return {rule: points for rule, points in sums.items() if points}
-
-
-def _ripples(plans: _Plans, stores: Stores) -> list[Draft]:
-    """What happens to somebody else because of these facts: a referral is paid, once."""
-    ripples = []
-    for draft, plan in plans:
-        is_first = any(
-            posting.kind == "referral" and posting.inputs["side"] == "friend"
-            for posting in plan[0].postings
-        )
-        if not is_first:
-            continue
-        referrer_id = stores.members.about(draft.member_id).referrer_id
-        key = f"referral/{draft.member_id}"
-        if referrer_id and stores.members.exists(referrer_id) and not stores.journal.seen([key]):
-            ripples.append(
-                Draft(
-                    member_id=referrer_id,
-                    key=key,
-                    fingerprint="",
-                    source=draft.source,
-                    received_at=draft.received_at,
-                    activity=Activity("referral", draft.activity.occurred_at, key=key),
-                    document={"because": draft.key},
-                    program=draft.program,
-                )
-            )
-    return ripples

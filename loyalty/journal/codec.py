@@ -111,9 +111,10 @@ def posting_from_document(document: Document) -> Posting:
 def state_to_document(state: State) -> Document:
     """The state, small: lists instead of objects, and nothing where there is nothing."""
     document: Document = {
-        "lots": [_packed(lot) for lot in state.lots.get(POINTS, ())],
         "channels": {channel: _packed_uses(seen) for channel, seen in state.channels.items()},
     }
+    if POINTS in state.lots:
+        document["lots"] = [_packed(lot) for lot in state.lots[POINTS]]
     if state.last:
         document["last"] = list(state.last)
     for name, pack in _PACKERS.items():
@@ -127,7 +128,7 @@ def state_to_document(state: State) -> Document:
 
 def state_from_document(document: Document) -> State:
     """The state that a document holds."""
-    lots = {POINTS: _lots(document["lots"])} if document["lots"] else {}
+    lots = {POINTS: _lots(document["lots"])} if "lots" in document else {}
     for unit, packed in document.get("units", {}).items():
         lots[unit] = _lots(packed)
     read = {name: unpack(document[name]) for name, unpack in _UNPACKERS.items() if name in document}
@@ -175,6 +176,7 @@ _PACKERS: Mapping[str, Callable[[Any], Any]] = {
     "glances": lambda glances: [[*glance[:4], list(glance.skus)] for glance in glances],
     "progress": lambda progress: {rule: list(each) for rule, each in progress.items()},
     "idle_at": dict,
+    "joined_at": _same,
 }
 _UNPACKERS: Mapping[str, Callable[[Any], Any]] = {
     "last": tuple,
@@ -195,6 +197,7 @@ _UNPACKERS: Mapping[str, Callable[[Any], Any]] = {
     ),
     "progress": lambda packed: {rule: Progress(*each) for rule, each in packed.items()},
     "idle_at": dict,
+    "joined_at": _same,
 }
 
 _LINE_DEFAULTS = {"tax": 0, "discount": 0, "category": "", "brand": ""}

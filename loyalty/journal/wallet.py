@@ -66,7 +66,8 @@ def _tier(state: State | None, program: Program | None, at: datetime) -> dict[st
         return None
     ladder = program.ladder
     before = state.tier if state else None
-    standing = standing_at(ladder, before, at, zone=program.zone, joined_at=None)
+    joined_at = state.joined_at if state else None
+    standing = standing_at(ladder, before, at, zone=program.zone, joined_at=joined_at)
     tier, above = tier_of(ladder, standing), next_tier(ladder, standing)
     return {
         "id": tier.id,

@@ -146,8 +146,10 @@ class Book:
             return None
         found = self.returned(back, strict=strict)
         award = _award(sale, found)
-        others = tuple(self._falling(back.purchase_key)) if award.is_undone else ()
-        return Undone(award, sum(each.amount for each in found), others)
+        # Free units, or goods whose money was back already, may still come after all is undone.
+        is_last = award.is_undone and not sale.is_undone
+        others = tuple(self._falling(back.purchase_key)) if is_last else ()
+        return Undone(award, sum(each.amount for each in found), others, is_last=is_last)
 
     def _falling(self, key: str) -> list[Award]:
         """The awards of other facts of which a bonus falls when this one is wholly undone."""

@@ -85,6 +85,8 @@ def _of_award(program: Program, award: Award, left: dict[str, int]) -> Iterator[
             "rounding": policy.rounding,
             "policy": policy.balance,
         }
+        if award.is_undone:
+            inputs["whole"] = True
         if award.fallen:
             inputs["fallen"] = sorted(award.fallen)
         yield Posting("return", "clawback", -taken, inputs=inputs, unit=unit)
@@ -95,6 +97,8 @@ def _returned_points(program: Program, award: Award, postings: Sequence[Posting]
     total = Fraction(0)
     for posting in postings:
         rule = program.by_id.get(posting.rule)
+        if rule is not None and rule.on_return == "keep":
+            continue
         if posting.rule in award.fallen or _falls_whole(rule, award):
             total += posting.points
         elif rule is None or rule.on_return in ("proportional", "while_it_holds"):
@@ -103,7 +107,7 @@ def _returned_points(program: Program, award: Award, postings: Sequence[Posting]
 
 
 def _falls_whole(rule: Rule | None, award: Award) -> bool:
-    if rule is None or rule.on_return == "keep":
+    if rule is None:
         return False
     if award.is_undone:
         return True

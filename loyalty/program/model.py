@@ -140,12 +140,14 @@ class Award:
 class Undone:
     """What a return undoes: of the purchase itself, and of bonuses that stood on it.
 
-    `amount` is the money that comes back now, in minor units.
+    `amount` is the money that comes back now, in minor units; `is_last` says that with it all of
+    the purchase has come back, and had not before.
     """
 
     award: Award
     amount: int = 0
     others: tuple[Award, ...] = ()
+    is_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +268,7 @@ class State:
         glances: the newest of what was looked at, where a journey asks for it.
         progress: by rule.
         idle_at: by unit, when all of it expires if nothing more happens.
+        joined_at: when the member joined, where the programme asks for it.
     """
 
     lots: Mapping[str, Lots] = field(default_factory=dict)
@@ -279,6 +282,7 @@ class State:
     glances: tuple[Glance, ...] = ()
     progress: Mapping[str, Progress] = field(default_factory=dict)
     idle_at: Mapping[str, datetime] = field(default_factory=dict)
+    joined_at: datetime | None = None
 
     @property
     def balance(self) -> int:
@@ -651,10 +655,9 @@ class Program:
 
     @cached_property
     def has_legs(self) -> bool:
-        """Whether a bonus can stand on other activities, so that their keys must be kept."""
-        return any(
-            isinstance(rule, (NthChannelRule, ChannelsMultiplierRule)) for rule in self.rules
-        )
+        """Whether a bonus stands on uses of channels, so that the keys of these must be kept."""
+        kinds = (NthChannelRule, ChannelsMultiplierRule, FirstOnChannelRule)
+        return any(isinstance(rule, kinds) for rule in self.rules)
 
     @cached_property
     def journeys(self) -> tuple[JourneyRule, ...]:

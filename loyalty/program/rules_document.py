@@ -71,6 +71,8 @@ RADIUS_M_MAX = 20_100_000
 PRIORITY_MAX = 1000
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 STAGES = ("acquisition", "trial", "loyal", "at_risk", "lapsed")
+# Lines may be broken, and that is all.
+_SOURCE_PATTERN = r"^[^\u0000-\u0009\u000b-\u001f\u007f-\u009f]*$"
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -131,6 +133,7 @@ class _Source(Strict, fields.String):
         super().__init__(
             validate=validate.Length(1, SOURCE_MAX),
             metadata={
+                "pattern": _SOURCE_PATTERN,
                 "description": "A condition in CEL.",
                 "examples": ["basket.amount >= 5000 && at.hour < 12"],
             },

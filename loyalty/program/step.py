@@ -119,7 +119,7 @@ def points_of(postings: Iterable[Posting], unit: str = POINTS) -> int:
 def _standing(program: Program, state: State, activity: Activity) -> Standing | None:
     if program.ladder is None:
         return None
-    joined_at = activity.about.joined_at
+    joined_at = activity.about.joined_at or state.joined_at
     at = activity.occurred_at
     return standing_at(program.ladder, state.tier, at, zone=program.zone, joined_at=joined_at)
 
@@ -141,6 +141,7 @@ def _award(program: Program, state: State, activity: Activity) -> tuple[State, t
         glances=_glances(program, state, activity, result),
         progress={**state.progress, **progress} if progress else state.progress,
         idle_at=_idle_at(program, state, activity),
+        joined_at=activity.about.joined_at or state.joined_at,
     )
     return after, postings
 
@@ -177,7 +178,7 @@ def _counted(
         amount,
         activity.occurred_at,
         zone=program.zone,
-        joined_at=activity.about.joined_at,
+        joined_at=activity.about.joined_at or state.joined_at,
     )
 
 
@@ -249,6 +250,13 @@ def _idle_at(program: Program, state: State, activity: Activity) -> Mapping[str,
     return {**state.idle_at, **ends} if ends else state.idle_at
 
 
+def _idle_anew(program: Program, state: State, activity: Activity) -> Mapping[str, datetime]:
+    """The same where it has run out, or never began: what comes in then is not lost at once."""
+    at = activity.occurred_at
+    over = {unit: ends_at for unit, ends_at in state.idle_at.items() if ends_at > at}
+    return {**_idle_at(program, state, activity), **over}
+
+
 def _return(
     program: Program, state: State, activity: Activity
 ) -> tuple[State, tuple[Posting, ...]]:
@@ -268,7 +276,7 @@ def _return(
         else:
             lots[unit] = give_back(lots.get(unit, ()), [own._replace(points=posting.points)])
     state = replace(state, lots=lots, tier=_uncounted(program, state, activity, postings))
-    return _forgotten(program, state, undone) if award.is_undone else state, postings
+    return _forgotten(program, state, undone) if undone.is_last else state, postings
 
 
 def _uncounted(
@@ -281,7 +289,7 @@ def _uncounted(
     amounts = {
         "points": points_of(postings, ladder.unit),
         "spend": -undone.amount,
-        "purchases": -1 if undone.award.is_undone else 0,
+        "purchases": -1 if undone.is_last else 0,
     }
     return counted(
         ladder,
@@ -289,7 +297,7 @@ def _uncounted(
         amounts[ladder.measure],
         activity.occurred_at,
         zone=program.zone,
-        joined_at=activity.about.joined_at,
+        joined_at=activity.about.joined_at or state.joined_at,
         on=undone.award.occurred_at,
     )
 
@@ -354,7 +362,8 @@ def _adjustment(
         # What a person gives by hand can be spent at once.
         lots[unit] = earn(lots.get(unit, ()), points, expires_at=dates.expires_at)
     posting = Posting("adjustment", "adjustment", points, unit=unit)
-    return replace(state, lots=lots), (posting,)
+    idle_at = _idle_anew(program, state, activity) if points > 0 else state.idle_at
+    return replace(state, lots=lots, idle_at=idle_at), (posting,)
 
 
 def _hold(_: Program, state: State, activity: Activity) -> tuple[State, tuple[Posting, ...]]:
@@ -405,9 +414,12 @@ def _restore(_: Program, state: State, activity: Activity) -> tuple[State, tuple
     return _came_in(state, activity, "restore", {"hold": activity.hold})
 
 
-def _transfer(_: Program, state: State, activity: Activity) -> tuple[State, tuple[Posting, ...]]:
+def _transfer(
+    program: Program, state: State, activity: Activity
+) -> tuple[State, tuple[Posting, ...]]:
     """Points go to another member, or come from one, with the dates that they had."""
     if activity.lots:
+        state = replace(state, idle_at=_idle_anew(program, state, activity))
         return _came_in(state, activity, "transfer", {})
     unit = activity.unit
     left, taken = take(state.lots.get(unit, ()), activity.points, at=activity.occurred_at)

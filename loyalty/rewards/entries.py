@@ -18,7 +18,6 @@ from loyalty.rewards.pool import allot
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
-
     from typing import TypeAlias
 
     from pymongo.client_session import ClientSession
@@ -177,7 +176,6 @@ def write(drafts: Sequence[Draft], stores: Stores, also: Also | None) -> Recorde
         MemberNotFoundError, MemberBusyError: as they say.
         ConflictError: whatever `also` refuses.
     """
-
     along = (lambda session, _: also(session)) if also else None
     return append_together(drafts, stores, along=along)[0]
 

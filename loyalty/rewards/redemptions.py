@@ -162,7 +162,8 @@ def capture(
     """Take what is held; of a payment also a part, and the rest goes back to its lots.
 
     Raises:
-        RedemptionNotFoundError, BoundKeyError, NoProgramError, MemberBusyError: as they say.
+        RedemptionNotFoundError, UnknownChannelError, BoundKeyError, NoProgramError,
+        MemberBusyError: as they say.
         HoldExpiredError: the points went back before.
         HoldResolvedError: it was released, or captured with other points.
         CaptureExceedsHoldError: more than is held.
@@ -189,7 +190,8 @@ def release(
     """Give back what is held, before it expires by itself.
 
     Raises:
-        RedemptionNotFoundError, BoundKeyError, NoProgramError, MemberBusyError: as they say.
+        RedemptionNotFoundError, UnknownChannelError, BoundKeyError, NoProgramError,
+        MemberBusyError: as they say.
         HoldExpiredError: the points went back before.
         HoldResolvedError: it was captured.
     """
@@ -209,7 +211,8 @@ def undo(
     """Give back what was captured, to the lots that it came from, with their dates.
 
     Raises:
-        RedemptionNotFoundError, BoundKeyError, NoProgramError, MemberBusyError: as they say.
+        RedemptionNotFoundError, UnknownChannelError, BoundKeyError, NoProgramError,
+        MemberBusyError: as they say.
         NotCapturedError: nothing was captured.
     """
     stores = redeeming.stores
@@ -303,10 +306,18 @@ def _held(redemption_id: str, stores: Stores) -> Entry:
 def _desk(
     held: Entry, body: Mapping[str, Any], caller: Caller, at: datetime, stores: Stores
 ) -> Desk:
-    """Where a hold is resolved: where it was made, unless another place is named."""
+    """Where a hold is resolved: where it was made, unless another place is named.
+
+    Raises:
+        UnknownChannelError: the programme lacks the channel that is named.
+        BoundKeyError, NoProgramError: as they say.
+    """
     channel = body.get("channel", held.channel)
+    # What was held on a channel that is no more is still to be resolved.
+    is_named = "channel" in body
+    program = ruling(channel, at, stores) if is_named else stores.programs.at(at)
     store = body.get("store", held.store if channel == held.channel else None)
-    return Desk(caller, channel, speak_for(caller, channel, store), at, stores.programs.at(at))
+    return Desk(caller, channel, speak_for(caller, channel, store), at, program)
 
 
 def _check_part(held: Entry, points: int, whole: int, stores: Stores) -> None:

@@ -111,6 +111,7 @@ _RESOLVING = (
     MemberBusyError,
     NoProgramError,
     PointsOutOfRangeError,
+    UnknownChannelError,
 )
 
 

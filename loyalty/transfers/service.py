@@ -56,7 +56,10 @@ def transfer(body: Mapping[str, Any], *, caller: Caller, at: datetime, stores: S
         activity = Activity("transfer", moment, key=f"{key}/in", unit=unit, lots=lots)
         return order.draft(receiver, activity, giver=giver)
 
-    drafts = [order.draft(giver, given, receiver=receiver), Follow(f"{key}/in", mark, received)]
+    drafts: list[Draft | Follow] = [
+        order.draft(giver, given, receiver=receiver),
+        Follow(f"{key}/in", mark, received),
+    ]
     return append_together(drafts, stores)[0]
 
 

@@ -91,7 +91,6 @@ def ended(api: Api, parts: Parts, campaign: str) -> None:
         {"type": "percent_off", "percent": 15},
         {"type": "product", "sku": "milk"},
         {"type": "shipping"},
-        {"type": "points", "points": 200, "unit": "stars"},
     ],
 )
 def test_what_a_campaign_gives_is_in_the_answer_to_its_use(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from loyalty.kit.clock import now
+from loyalty.program.step import HOLDS_MAX
 from loyalty.rewards import views
 from tests.builders import Api, dump, mint_key, program_document, unique
 
@@ -158,6 +159,14 @@ def test_earned_100_captured_70_hold_50_is_refused(store: Api, ada: str) -> None
 def test_a_hold_counts_at_once(store: Api, ada: str) -> None:
     redeem(store, ada)
     assert redeem(store, ada, expect=409)["code"] == "insufficient_points"
+
+
+def test_a_member_has_so_many_open_holds_and_no_more(store: Api) -> None:
+    member = rich(store, 300)
+    held = [redeem(store, member, **paying(10)) for _ in range(HOLDS_MAX)]
+    assert redeem(store, member, **paying(10), expect=409)["code"] == "too_many_holds"
+    act(store, held[0], "capture")
+    redeem(store, member, **paying(10))
 
 
 def test_a_retry_has_the_same_answer_whatever_became_of_it(store: Api, ada: str) -> None:
@@ -508,6 +517,7 @@ def test_what_is_held_on_the_web_is_handed_over_in_a_store(
     held = store.post("/v1/redemptions", body, expect=201).get_json()
     till = store.speaking_with(mint_key(parts, "redemptions:write", channel="store", store="S1"))
     assert act(till, held, "capture", expect=403)["code"] == "bound_key"
+    assert act(store, held, "capture", channel="moon", expect=409)["code"] == "unknown_channel"
     act(till, held, "capture", channel="store", store="S1")
     last = list(parts.journal.entries(ada))[-1]
     assert (last.kind, last.channel, last.store) == ("capture", "store", "S1")

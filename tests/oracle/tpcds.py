@@ -292,13 +292,22 @@ def _moment(fact: Purchase | Return) -> tuple[datetime, str, str]:
 
 
 def _shuffled(facts: list[Purchase | Return], chance: Random) -> list[Purchase | Return]:
-    """In any order, but every return after its purchase, which is before it in `facts`."""
+    """In any order, but every return after its purchase, which is before it in `facts`.
+
+    The returns of those who shop alone wait for all purchases and come in their own order: the
+    newest of them stand on the head, and meet bonuses that corrections gave.
+    """
     turns: list[float] = []
     bought: dict[tuple[str, int], float] = {}
     for fact in facts:
         ticket = (fact.channel, fact.number)
-        turns.append(chance.uniform(bought.get(ticket, 0), 1))
-        bought.setdefault(ticket, turns[-1])
+        if isinstance(fact, Purchase):
+            bought[ticket] = chance.random()
+            turns.append(bought[ticket])
+        elif fact.account.startswith("alone"):
+            turns.append(1)
+        else:
+            turns.append(chance.uniform(bought[ticket], 1))
     in_turn = sorted(zip(turns, facts, strict=True), key=itemgetter(0))
     return [fact for _, fact in in_turn]
 
