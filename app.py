@@ -10,7 +10,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import click
 from apispec.ext.marshmallow import MarshmallowPlugin
@@ -19,11 +19,15 @@ from flask import Flask, redirect
 from flask_cors import CORS
 from flask_smorest import Api
 from flask_swagger_ui import get_swaggerui_blueprint
+from marshmallow import ValidationError
 from pymongo.database import Database
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+import loyalty.audit.owing
+import loyalty.audit.views
+import loyalty.batches.views
 import loyalty.catalogue.views
 import loyalty.consent.views
 import loyalty.coupons.views
@@ -34,6 +38,8 @@ import loyalty.members.views
 import loyalty.operation.views
 import loyalty.referrals.views
 import loyalty.rewards.views
+import loyalty.simulation.jobs
+import loyalty.simulation.views
 import loyalty.transfers.views
 import loyalty.versions.views
 import recommend.views
@@ -42,21 +48,27 @@ from loyalty.access.secrets import SecretError, derive, root_secret
 from loyalty.access.service import Gatekeeper
 from loyalty.access.store import KeyStore
 from loyalty.access.tokens import TokenMint
+from loyalty.audit import tables, upkeep
+from loyalty.audit.service import Scope, audit
+from loyalty.batches.service import Ground, Turnstile
+from loyalty.batches.store import TillStore
 from loyalty.catalogue.store import CatalogueStore
 from loyalty.consent.store import ConsentStore
 from loyalty.coupons.codes import CouponMint
 from loyalty.coupons.service import Coupons
 from loyalty.coupons.store import CouponStore
 from loyalty.households.store import HouseholdStore
-from loyalty.importing.complete_journey import Journey
+from loyalty.importing.complete_journey import REWARDS, Journey
 from loyalty.importing.service import import_journey
 from loyalty.jobs.runner import Runner
 from loyalty.jobs.store import JobStore
 from loyalty.journal.drafts import Stores
+from loyalty.journal.scan import JournalScan
 from loyalty.journal.store import JournalStore
 from loyalty.kit.clock import now
 from loyalty.kit.embedded import EmbeddedDatabaseError, attach_or_start
 from loyalty.kit.fields import OneOf
+from loyalty.kit.http import invalid
 from loyalty.kit.mongo import Document, connect, open_database
 from loyalty.kit.observe import configure_logs
 from loyalty.kit.service import Service
@@ -66,14 +78,20 @@ from loyalty.members.store import MemberStore
 from loyalty.referrals.store import ReferralStore
 from loyalty.rewards.orders import Redeeming
 from loyalty.rewards.store import RewardStore
-from loyalty.versions.service import ProgramShelf
+from loyalty.simulation.model import EmptyPeriodError, question_of
+from loyalty.simulation.result import body_of, tables_of
+from loyalty.simulation.schemas import SimulationSchema
+from loyalty.simulation.service import Sources as PastSources
+from loyalty.simulation.service import simulate
+from loyalty.versions.model import InvalidProgramError, NoProgramError
+from loyalty.versions.service import ProgramShelf, require_sound
 from loyalty.versions.store import VersionStore
 from recommend.artefact import Shelf
 from recommend.jobs import train_and_promote
 from recommend.service import Popularity, Sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from marshmallow import Schema
     from marshmallow.fields import Field
@@ -85,7 +103,10 @@ BLUEPRINTS = (
     loyalty.referrals.views.blp,
     loyalty.households.views.blp,
     loyalty.journal.views.blp,
+    loyalty.batches.views.blp,
     loyalty.versions.views.blp,
+    loyalty.simulation.views.blp,
+    loyalty.audit.views.blp,
     loyalty.transfers.views.blp,
     loyalty.consent.views.blp,
     loyalty.catalogue.views.blp,
@@ -118,6 +139,7 @@ class Parts(NamedTuple):
     referrals: ReferralStore
     households: HouseholdStore
     rewards: RewardStore
+    tills: TillStore
 
     @property
     def stores(self) -> Stores:
@@ -125,6 +147,11 @@ class Parts(NamedTuple):
         return Stores(
             self.journal, self.members, self.consents, self.catalogue, ProgramShelf(self.versions)
         )
+
+    @property
+    def scan(self) -> JournalScan:
+        """All journals, for what looks at the whole shop."""
+        return JournalScan(self.database)
 
     @property
     def sources(self) -> Sources:
@@ -158,6 +185,7 @@ def assemble(settings: Settings, uri: str) -> Parts:
         referrals=ReferralStore(database),
         households=HouseholdStore(database, display_key=derive(root, "household-display")),
         rewards=RewardStore(database),
+        tills=TillStore(database),
     )
 
 
@@ -178,6 +206,7 @@ def initialise(settings: Settings, parts: Parts) -> None:
         parts.referrals,
         parts.households,
         parts.rewards,
+        parts.tills,
     ):
         store.create_indexes()
     check = derive(root_secret(settings), "check").hex()
@@ -191,9 +220,13 @@ def initialise(settings: Settings, parts: Parts) -> None:
         )
 
 
-def job_kinds(_parts: Parts) -> JobKinds:
+def job_kinds(parts: Parts) -> JobKinds:
     """What a job can be, by name: the function that carries it out over these stores."""
-    return {}
+    scan, stores = parts.scan, parts.stores
+    return {
+        loyalty.simulation.jobs.KIND: loyalty.simulation.jobs.job(PastSources(scan, stores)),
+        loyalty.audit.owing.KIND: loyalty.audit.owing.job(scan, stores, now),
+    }
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -224,9 +257,13 @@ def create_app(settings: Settings | None = None) -> Flask:
         RewardStore: parts.rewards,
         Redeeming: Redeeming(stores, parts.rewards, parts.households),
         JobStore: parts.jobs,
+        JournalScan: parts.scan,
         Runner: runner,
         ProgramShelf: stores.programs,
         Stores: stores,
+        Ground: Ground(stores, parts.tills, settings.database_timeout_seconds),
+        # A quarter of the threads at most: the rest is for the tills that are online.
+        Turnstile: Turnstile(max(1, settings.threads // 4)),
         Sources: sources,
         Shelf: Shelf(settings.model_dir),
         Popularity: Popularity(sources),
@@ -335,9 +372,11 @@ def _opened(settings: Settings) -> Iterator[Parts]:
             uri, own = attach_or_start(settings)
             try:
                 parts = assemble(settings, uri)
-                initialise(settings, parts)
-                yield parts
-                parts.database.client.close()
+                try:
+                    initialise(settings, parts)
+                    yield parts
+                finally:
+                    parts.database.client.close()
             finally:
                 if own:
                     own.stop()
@@ -433,6 +472,8 @@ def _say_what_to_try(settings: Settings, key: str, agrees: str, refuses: str) ->
     console.print(f"[bold]{base}[/]  API and docs at {base}/docs/\n\nKEY={key}\n")
     calls = (
         ("An award", "POST", "/v1/purchases", _demo_purchase(agrees)),
+        ("Points, tier, and what is missing to the next", "GET", _points_url(agrees), None),
+        ("A reward, taken at once", "POST", "/v1/redemptions", _demo_redemption(agrees)),
         ("Picks for a member who agreed to them", "GET", f"/v1/members/{_url(agrees)}", None),
         ("Picks for one who did not", "GET", f"/v1/members/{_url(refuses)}", None),
     )
@@ -447,6 +488,22 @@ def _say_what_to_try(settings: Settings, key: str, agrees: str, refuses: str) ->
 
 def _url(member_id: str) -> str:
     return f"{member_id}/recommendations?channel=web&limit=3"
+
+
+def _points_url(member_id: str) -> str:
+    return f"/v1/members/{member_id}/points"
+
+
+def _demo_redemption(member_id: str) -> str:
+    return json.dumps(
+        {
+            "external_id": "demo-2",
+            "channel": "store",
+            "member": member_id,
+            "reward": "bananas",
+            "capture": True,
+        }
+    )
 
 
 def _demo_purchase(member_id: str) -> str:
@@ -483,6 +540,7 @@ def import_command(settings: Settings, households: str) -> None:
             "refuses": next(each for each in journey.household_numbers if not each % 3),
         }
         note = {name: _member_of(number, stores) for name, number in cards.items()}
+        parts.rewards.put(REWARDS)
         fresh = {"households": households, **note}
         meta.replace_one({"_id": "demo"}, fresh, upsert=True)
         click.echo(
@@ -542,6 +600,145 @@ def train_command(settings: Settings, *, if_missing: bool) -> None:
         f"Model {trained.version}: {len(trained.model.items)} products from {trained.baskets} "
         f"baskets, served now ({trained.seconds:.1f} s)."
     )
+
+
+@main.command("simulate")
+@click.argument("file", type=click.File("rb"))
+@click.option("--from", "starts_at", help="RFC 3339; the journal's beginning if absent.")
+@click.option("--to", "ends_at", help="RFC 3339; now if absent.")
+@click.option("--sample", type=click.IntRange(1), help="Look at so many members at most.")
+@click.option("--seed", help="The same seed draws the same members.")
+@click.pass_obj
+def simulate_command(settings: Settings, /, file: BinaryIO, **options: Any) -> None:
+    """Run the draft programme in FILE over the past, and say what it would have cost."""
+    question = question_of(_simulation(file, **options))
+    with _opened(settings) as parts, _refusals(), _bars() as bars:
+        sources = PastSources(parts.scan, parts.stores)
+        found = simulate(question, at=now(), sources=sources, progress=_counting(bars))
+    body = body_of(found)
+    _print(tables_of(body))
+    effect = ", ".join(f"{body['effect'][each]['value']} {each}" for each in ("gain", "lose"))
+    click.echo(f"{found.looked_at} of {found.of} members looked at; {effect}.")
+    for note in body["notes"]:
+        click.echo(note)
+
+
+def _simulation(
+    file: BinaryIO,
+    *,
+    starts_at: str | None,
+    ends_at: str | None,
+    sample: int | None,
+    seed: str | None,
+) -> dict[str, Any]:
+    """The same as the body of `POST /v1/program/simulations`, held to the same schema."""
+    try:
+        document = json.load(file)
+    except ValueError as error:
+        raise click.ClickException(f"The file is not JSON: {error}.") from error
+    if isinstance(document, dict) and "program" in document:
+        document = document["program"]
+    given = {"members": sample, "seed": seed}
+    drawn = {name: value for name, value in given.items() if value is not None}
+    body = {"program": document, "starts_at": starts_at, "ends_at": ends_at, "sample": drawn}
+    try:
+        loaded: dict[str, Any] = SimulationSchema().load({k: v for k, v in body.items() if v})
+        require_sound(loaded["program"])
+    except ValidationError as error:
+        raise click.ClickException(str(invalid(error.messages))) from error
+    except InvalidProgramError as error:
+        raise click.ClickException(error.detail) from error
+    return loaded
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What the shop refuses, as one line."""
+    try:
+        yield
+    except (EmptyPeriodError, NoProgramError) as error:
+        raise click.ClickException(error.detail) from error
+
+
+def _counting(bars: Callable[[str, int, int], None]) -> Callable[[int, int, str], None]:
+    """A progress bar for what counts like a job."""
+    return lambda done, total, stage: bars(stage, done, total)
+
+
+def _print(found: Sequence[Table]) -> None:
+    for table in found:
+        if table.row_count:
+            Console().print(table)
+
+
+@main.command("audit")
+@click.option("--member", "member_id", help="Only this member's journal.")
+@click.option("--sample", type=click.IntRange(1), help="Only so many members, at random.")
+@click.pass_obj
+def audit_command(settings: Settings, member_id: str | None, sample: int | None) -> None:
+    """Work everything out again from the journal; mends nothing, exits 1 on findings."""
+    with _opened(settings) as parts, _bars() as bars:
+        scope, stores = Scope(member_id, sample), parts.stores
+        report = audit(scope, at=now(), scan=parts.scan, stores=stores, progress=_counting(bars))
+    _print(tables.audit_tables(report))
+    for note in report.notes:
+        click.echo(note)
+    found = report.counts.total()
+    click.echo(f"{report.members} members, {report.entries} entries, {found} findings.")
+    raise SystemExit(0 if report.is_clean else 1)
+
+
+@main.command("liability")
+@click.pass_obj
+def liability_command(settings: Settings) -> None:
+    """Say what is owed to all members in points, and when it expires."""
+    with _opened(settings) as parts, _refusals(), _bars() as bars:
+        found = loyalty.audit.owing.liability(
+            at=now(), scan=parts.scan, stores=parts.stores, progress=_counting(bars)
+        )
+    _print(tables.liability_tables(found))
+
+
+@main.command("passage")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Say what is due; write nothing.")
+@click.pass_obj
+def passage_command(settings: Settings, *, is_dry: bool) -> None:
+    """Write into journals what time has done: expiries, holds that ran out, tiers lost."""
+    with _opened(settings) as parts, _refusals(), _bars() as bars:
+        done = upkeep.passage(
+            at=now(),
+            scan=parts.scan,
+            stores=parts.stores,
+            is_dry=is_dry,
+            progress=_counting(bars),
+        )
+    _print([tables.upkeep_table(done)])
+    click.echo(f"{done.members} members with something due, {done.written} entries written.")
+
+
+@main.command("redate")
+@click.option("--unit", default="points", show_default=True, help="Which point currency.")
+@click.option("--from-version", required=True, type=int, help="The version that dated the points.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Say whom it affects; write nothing.")
+@click.pass_obj
+def redate_command(settings: Settings, unit: str, from_version: int, *, is_dry: bool) -> None:
+    """Date points anew by the expiry that rules now. Safe to stop and to run again."""
+    with _opened(settings) as parts, _refusals(), _bars() as bars:
+        try:
+            result = upkeep.redate(
+                unit,
+                from_version=from_version,
+                at=now(),
+                scan=parts.scan,
+                stores=parts.stores,
+                is_dry=is_dry,
+                progress=_counting(bars),
+            )
+        except upkeep.NothingToRedateError:
+            raise click.ClickException(f"Both versions date {unit} alike.") from None
+    _print([tables.redating_table(result)])
+    done = result.done
+    click.echo(f"{done.members} members affected, {done.written} entries written.")
 
 
 @main.group("keys")

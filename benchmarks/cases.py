@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from app import assemble, initialise
-from benchmarks import driver, load, oracle
+from benchmarks import driver, load, oracle, rules
 from benchmarks.measure import Row, Side, compare, compare_speeds, in_turn, memory_mib
 from benchmarks.stage import CLIENTS, PEER_DATABASE, receipts
 from loyalty.importing.complete_journey import CHANNELS_BY_DIGIT, Journey
@@ -280,6 +280,7 @@ CASES: dict[str, Callable[[Stage, Size, Advance], list[Row]]] = {
     "latency": latency,
     "memory": memory,
     "step": steps,
+    "rules": rules.growth,
     "oracle": oracle.balances,
 }
 
@@ -294,6 +295,7 @@ def advances(name: str, size: Size) -> int:
         "latency": 2,
         "memory": 2,
         "step": size.step_repeats,
+        "rules": 2,
         "oracle": len(oracle.RUNS),
     }[name]
 

@@ -208,8 +208,6 @@ def draft(member_id: str, activity: Activity, rules: Program, *, external_id: st
     """A fact that is ready to be appended."""
     external_id = external_id or unique("receipt")
     document = {**activity_to_document(activity), "external_id": external_id}
-    if activity.kind == "adjustment":
-        document = {"points": activity.points, "external_id": external_id}
     return Draft(
         member_id=member_id,
         key=key_of(activity.kind, activity.channel, activity.store, external_id),

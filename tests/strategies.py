@@ -24,7 +24,7 @@ from loyalty.program.model import (
     Posting,
     State,
 )
-from loyalty.program.rules_document import STAGES, WEEKDAYS, stage
+from loyalty.program.rules_document import stage
 from loyalty.program.step import (
     HoldGoneError,
     OverdrawnError,
@@ -32,10 +32,11 @@ from loyalty.program.step import (
     check,
     step,
 )
+from loyalty.program.when_document import STAGES, WEEKDAYS
 from tests.builders import NOON, program_document
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from loyalty.program.model import Program
 
@@ -230,10 +231,15 @@ _stacking = _optional(
     mode=st.sampled_from(("soft", "truncate", "hard")),
     on_return=st.sampled_from(("proportional", "while_it_holds", "when_undone", "keep")),
 )
-RULES = st.builds(
-    lambda rule, more: {**rule, **more},
-    st.one_of(PLAIN, EVERY_NTH, MILESTONE, STREAK, JOURNEY, REFERRAL),
-    st.just({}) | _stacking,
+_SURE = st.fixed_dictionaries({"type": st.just("spend"), "points": _points, "per_amount": _most})
+RULES = st.one_of(
+    _SURE,
+    _SURE,
+    st.builds(
+        lambda rule, more: {**rule, **more},
+        st.one_of(PLAIN, EVERY_NTH, MILESTONE, STREAK, JOURNEY, REFERRAL),
+        st.just({}) | _stacking,
+    ),
 )
 
 _days_of_life = st.integers(1, 90)
@@ -372,7 +378,13 @@ class Restore(NamedTuple):
     which: int
 
 
-What: TypeAlias = Activity | Back | Hold | Resolve | Restore
+class Redemption(NamedTuple):
+    """A hold and what becomes of it, one after the other."""
+
+    parts: tuple[Hold | Resolve | Restore, ...]
+
+
+What: TypeAlias = Activity | Back | Hold | Resolve | Restore | Redemption
 
 
 class Event(NamedTuple):
@@ -393,18 +405,30 @@ class Played(NamedTuple):
 
 Life: TypeAlias = list[Played]
 
-_abouts = st.just(About()) | st.builds(
-    About,
-    joined_at=st.none()
-    | st.sampled_from([datetime(2025, month, 8, tzinfo=UTC) for month in (3, 4)]),
-    birthday_in_days=st.none() | st.integers(-12, 12),
-    segments=st.frozensets(st.sampled_from(SEGMENTS)),
-    is_referred=st.booleans(),
-    zone=st.sampled_from(("", *ZONES)),
-    place=st.none() | st.just((52.4, 13.1)) | st.just((48.1, 11.6)),
+# Few draws make many lives: what goes together is drawn together.
+_ABOUTS = [
+    About(),
+    About(birthday_in_days=0, segments=frozenset({"vip"}), zone="Europe/Berlin"),
+    About(joined_at=datetime(2025, 3, 8, tzinfo=UTC), is_referred=True, place=(52.4, 13.1)),
+    About(joined_at=datetime(2025, 4, 8, tzinfo=UTC), birthday_in_days=-5, zone="Pacific/Auckland"),
+    About(segments=frozenset(SEGMENTS), is_referred=True, place=(48.1, 11.6)),
+]
+_abouts = st.sampled_from(_ABOUTS)
+_budgets: st.SearchStrategy[dict[str, int]] = st.sampled_from(
+    ({}, {}, {"r0": 0}, {"r0": 40, "r1": 200}, {"r1": 7, "r2": 900})
 )
-_budgets: st.SearchStrategy[dict[str, int]] = st.just({}) | st.dictionaries(
-    st.sampled_from(("r0", "r1", "r2")), st.integers(0, 500)
+_methods = st.sampled_from(((), ("card",), ("cash", "wallet"), ("points", "gift_card", "invoice")))
+_wheres = st.sampled_from(
+    [
+        *((channel, None, "") for channel in CHANNELS),
+        ("store", "S1", "carried"),
+        ("store", "S2", "carried"),
+        ("web", None, "shipped"),
+        ("app", "S1", "collected"),
+    ]
+)
+_extras = st.sampled_from(
+    [(tax, discount, brand) for tax in (0, 7, 199) for discount in (0, 50) for brand in BRANDS]
 )
 
 
@@ -412,38 +436,32 @@ _budgets: st.SearchStrategy[dict[str, int]] = st.just({}) | st.dictionaries(
 def lines(draw: st.DrawFn) -> Line:
     """A line of a receipt; one in a few is free."""
     sku = draw(st.sampled_from(SKUS))
-    return Line(
-        sku,
-        quantity=draw(st.integers(1, 4)),
-        amount=draw(st.just(0) | st.integers(0, 9999)),
-        tax=draw(st.sampled_from((0, 7, 199))),
-        discount=draw(st.sampled_from((0, 50))),
-        category=CATEGORIES[sku],
-        brand=draw(st.sampled_from(BRANDS)),
-    )
+    amount, quantity = draw(st.integers(-2000, 9999)), draw(st.integers(1, 4))
+    tax, discount, brand = draw(_extras)
+    return Line(sku, quantity, max(0, amount), tax, discount, CATEGORIES[sku], brand)
 
 
 @st.composite
 def purchases(draw: st.DrawFn) -> Activity:
     """A purchase whose discounts and payments do not exceed what was charged."""
-    bought = tuple(draw(st.lists(lines(), min_size=1, max_size=4)))
-    shipping = draw(st.sampled_from((0, 490)))
-    payable = sum(line.amount + line.tax for line in bought) + shipping
-    off = draw(st.sampled_from((0, 0, payable // 3)))
-    payable -= off
-    by_card = draw(st.just(0) | st.integers(0, payable))
-    by_points = draw(st.just(0) | st.integers(0, payable - by_card))
+    bought = tuple(draw(st.lists(lines(), min_size=1, max_size=3)))
+    shipping, off_share = draw(st.sampled_from(((0, 0), (0, 0), (490, 0), (0, 30), (490, 9))))
+    charged = sum(line.amount + line.tax for line in bought) + shipping
+    off = charged * off_share // 100
+    by_card, by_points = draw(st.sampled_from(((0, 0), (0, 0), (50, 0), (0, 37), (40, 60))))
+    channel, store, fulfilment = draw(_wheres)
+    payable = charged - off
     return Activity(
         "purchase",
         NOON,
-        draw(st.sampled_from(CHANNELS)),
-        draw(st.none() | st.sampled_from(STORES)),
+        channel,
+        store,
         lines=bought,
         shipping_amount=shipping,
         discount_amount=off // 2,
         coupon_amount=off - off // 2,
-        fulfilment=draw(st.sampled_from(("", *FULFILMENTS))),
-        payment=Payment(by_card, by_points, tuple(draw(st.just([]) | _some(PAYMENT_METHODS)))),
+        fulfilment=fulfilment,
+        payment=Payment(payable * by_card // 100, payable * by_points // 100, draw(_methods)),
         about=draw(_abouts),
         budgets=draw(_budgets),
     )
@@ -486,9 +504,17 @@ _which = st.integers(0, 5)
 _percents = st.tuples(*[st.sampled_from((0, 30, 100, 100))] * 4)
 _backs = st.builds(Back, _which, _percents, st.booleans())
 _redemptions = st.one_of(
-    st.builds(Hold, st.integers(1, 400), _units, st.integers(0, 40)),
+    st.builds(Hold, st.integers(1, 60), _units, st.sampled_from((0, 3, 30, 300, 300))),
     st.builds(Resolve, _which, st.sampled_from(("capture", "release")), st.integers(0, 100)),
     st.builds(Restore, _which),
+)
+_whole_redemptions = st.builds(
+    lambda points, resolve, restores: Redemption(
+        (Hold(points, "points", 300), resolve, *[Restore(resolve.which)] * restores)
+    ),
+    st.integers(1, 40),
+    st.builds(Resolve, _which, st.sampled_from(("capture", "release")), st.integers(0, 100)),
+    st.integers(0, 1),
 )
 _hours = st.integers(0, 30).map(lambda count: timedelta(hours=count))
 _days = st.integers(0, 90).map(lambda count: timedelta(days=count))
@@ -502,6 +528,7 @@ _happenings: st.SearchStrategy[What] = st.one_of(
     _alone,
     _backs,
     _redemptions,
+    _whole_redemptions,
 )
 
 
@@ -509,8 +536,20 @@ def events(
     gaps: st.SearchStrategy[timedelta] = _hours | _days,
     happenings: st.SearchStrategy[What] = _happenings,
 ) -> st.SearchStrategy[list[Event]]:
-    """A life in order of time."""
-    return st.lists(st.builds(Event, gaps, happenings), max_size=12)
+    """A life that begins with a purchase."""
+    first = st.builds(Event, gaps, purchases())
+    rest = st.lists(st.builds(Event, gaps, happenings), min_size=2, max_size=10)
+    return st.builds(lambda event, others: [event, *_flat(others)], first, rest)
+
+
+def _flat(happened: Sequence[Event]) -> Iterator[Event]:
+    """The events, a redemption in its parts."""
+    for event in happened:
+        if isinstance(event.what, Redemption):
+            for part in event.what.parts:
+                yield Event(event.gap / 4, part)
+        else:
+            yield event
 
 
 AWARDS: st.SearchStrategy[list[Event]] = events(happenings=purchases() | _engagements)
@@ -554,6 +593,8 @@ def _drawn(what: What, life: Life, at: datetime) -> Activity | None:
     if isinstance(what, Hold):
         expires_at = at + timedelta(days=what.days)
         return Activity("hold", at, points=what.points, unit=what.unit, expires_at=expires_at)
+    if isinstance(what, Redemption):
+        return None
     found = _chosen(life, _ABOUT[type(what)], what.which)
     return found and _about_earlier(what, found, life, at)
 

@@ -17,6 +17,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from loyalty.catalogue.model import Price, Product, Store
+from loyalty.rewards.model import Reward
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -35,6 +36,16 @@ PROGRAM: dict[str, Any] = {
     "channels": ["store", "web", "app", "call_centre", "social"],
     "unknown_identifier": "enrol",
     "returns": {"balance": "may_go_negative", "rounding": "half_up"},
+    "tiers": {
+        "measure": "spend",
+        "period": "calendar",
+        "ladder": [
+            {"id": "member", "name": "Member", "threshold": 0},
+            {"id": "silver", "name": "Silver", "threshold": 100_000},
+            {"id": "gold", "name": "Gold", "threshold": 300_000},
+        ],
+    },
+    "points_payment": {"points": 100, "amount": 100, "step": 100, "share_max": "0.5"},
     "rules": [
         {"id": "base", "type": "spend", "points": 1, "per_amount": 100},
         {
@@ -44,6 +55,7 @@ PROGRAM: dict[str, Any] = {
             "only": {"brands": ["Private"]},
         },
         {"id": "app-bonus", "type": "multiplier", "factor": "1.5", "only": {"channels": ["app"]}},
+        {"id": "gold-bonus", "type": "multiplier", "factor": "1.2", "when": {"tiers": ["gold"]}},
         {
             "id": "two-channels-alive",
             "type": "channels_multiplier",
@@ -88,6 +100,19 @@ PROGRAM: dict[str, Any] = {
         },
     ],
 }
+REWARDS = (
+    Reward("bananas", "Bananas", "product", 100, {"sku": "1082185"}),
+    Reward("five-off", "5.00 off", "amount_off", 500, {"amount": 500}),
+    Reward(
+        "tasting",
+        "An evening's tasting",
+        "access",
+        1500,
+        {"access": "tasting"},
+        tiers=frozenset({"gold"}),
+        stock=50,
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,10 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from loyalty.journal.appending import append
-from loyalty.journal.drafts import entry_after
+from loyalty.journal.drafts import entry_after, granted
 from loyalty.journal.model import Head
+from loyalty.journal.ripples import ripples_of
+from loyalty.kit.errors import ConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 MEMBERS_A_READ = 50
 ENTRIES_A_WRITE = 1000
+# What needs no look at anything but the head.
+PLAIN = frozenset({"purchase", "engagement"})
 
 
 def append_all(
@@ -90,3 +94,65 @@ def _write(drafts: list[Draft], entries: list[Entry], astray: set[str], stores: 
     kept = {entry.id for entry in planned[: len(planned) - len(refused)]}
     again = [draft for draft, entry in zip(drafts, entries, strict=True) if entry.id not in kept]
     return len(kept) + sum(not append(draft, stores).is_replay for draft in again)
+
+
+def append_plain(drafts: Sequence[Draft], stores: Stores) -> dict[int, Entry]:
+    """Append, all at once, those drafts that need no more than a head and an insert.
+
+    Args:
+        drafts: of any members, in any order, each key once.
+        stores: where to.
+
+    Returns:
+        The entries by the positions of their drafts. A draft that is missing was not written here:
+        it comes late, moves more than its member's journal, was refused, is there already or met
+        another writer. `append` settles it.
+    """
+    written: dict[int, Entry] = {}
+    planned = _planned(drafts, stores)
+    # Each round loses at least one member, so there are no more rounds than members.
+    while planned:
+        refused = stores.journal.append_many([entry for _, entry in planned])
+        done = len(planned) - len(refused)
+        written.update(planned[:done])
+        if not refused:
+            break
+        seen = stores.journal.seen([entry.key for entry in refused])
+        astray = {entry.member_id for entry in refused if entry.key in seen}
+        astray.add(refused[0].member_id)
+        planned = [each for each in planned[done:] if each[1].member_id not in astray]
+    return written
+
+
+def _planned(drafts: Sequence[Draft], stores: Stores) -> list[tuple[int, Entry]]:
+    """The entries of the plain drafts, each standing on the one before; with their positions."""
+    positions: dict[str, list[int]] = {}
+    for position, draft in enumerate(drafts):
+        positions.setdefault(draft.member_id, []).append(position)
+    heads = stores.journal.heads(list(positions))
+    planned = []
+    for member_id, own in positions.items():
+        head = heads.get(member_id)
+        if head is None and not stores.members.exists(member_id):
+            continue
+        for position in sorted(own, key=lambda each: drafts[each].order):
+            entry = _plain(head, drafts[position], stores)
+            if entry is None:
+                # What comes after it would stand on it.
+                break
+            planned.append((position, entry))
+            head = Head(entry.seq, entry.state)
+    return planned
+
+
+def _plain(head: Head | None, draft: Draft, stores: Stores) -> Entry | None:
+    """The draft's entry on the head, unless it takes more than that."""
+    is_late = head is not None and head.state.last is not None and draft.order <= head.state.last
+    if is_late or draft.activity.kind not in PLAIN:
+        return None
+    try:
+        entry = entry_after(head, draft)
+    except ConflictError:
+        return None
+    moves_more = granted(entry.postings, draft.program) or ripples_of([(draft, [entry])], stores)
+    return None if moves_more else entry

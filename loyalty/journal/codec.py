@@ -166,6 +166,7 @@ _PACKERS: Mapping[str, Callable[[Any], Any]] = {
         rule: {period: list(count) for period, count in counts.items()}
         for rule, counts in counters.items()
     },
+    "uses": dict,
     "purchases": _same,
     "bought_at": _same,
     "tier": tiers.to_list,
@@ -184,6 +185,7 @@ _UNPACKERS: Mapping[str, Callable[[Any], Any]] = {
         rule: {period: Count(*count) for period, count in counts.items()}
         for rule, counts in packed.items()
     },
+    "uses": dict,
     "purchases": _same,
     "bought_at": _same,
     "tier": tiers.from_list,
@@ -255,13 +257,16 @@ def _payment_to_document(payment: Payment) -> Document:
 def _about_to_document(about: About) -> Document:
     document: Document = {
         "joined_at": about.joined_at,
-        "birthday_in_days": about.birthday_in_days,
         "segments": sorted(about.segments),
         "is_referred": about.is_referred,
         "zone": about.zone,
         "place": list(about.place) if about.place else None,
     }
-    return {name: value for name, value in document.items() if value not in (None, [], "", False)}
+    document = {name: value for name, value in document.items() if value}
+    if about.birthday_in_days is not None:
+        # 0 is today.
+        document["birthday_in_days"] = about.birthday_in_days
+    return document
 
 
 def _back_to_document(back: Back) -> Document:

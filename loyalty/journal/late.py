@@ -115,7 +115,9 @@ def _fact(entry: Entry, programs: ProgramShelf) -> Fact:
     activity = activity_of(entry)
     if activity.kind == "redate":
         older = programs.version(entry.activity["older_version"])
-        activity = replace(activity, redating=redating(program, older))
+        both = redating(program, older)
+        own = {unit: pair for unit, pair in both.items() if unit == activity.unit}
+        activity = replace(activity, redating=own)
     return Fact(activity, program)
 
 

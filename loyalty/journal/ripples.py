@@ -65,7 +65,9 @@ def _fallen(draft: Draft, entry: Entry, stores: Stores) -> Draft | None:
     return _ripple(draft, paid.member_id, activity, document)
 
 
-def _ripple(draft: Draft, member_id: str, activity: Activity, document: Mapping[str, object]) -> Draft:
+def _ripple(
+    draft: Draft, member_id: str, activity: Activity, document: Mapping[str, object]
+) -> Draft:
     return Draft(
         member_id=member_id,
         key=activity.key,

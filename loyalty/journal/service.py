@@ -22,8 +22,9 @@ from loyalty.journal.model import (
     WrongCurrencyError,
     key_of,
 )
+from loyalty.kit.clock import days_to
 from loyalty.kit.errors import ConflictError, FieldError, NotFoundError
-from loyalty.members.model import MemberNotFoundError, days_to_birthday, normal
+from loyalty.members.model import MemberNotFoundError, normal
 from loyalty.members.service import enrol_provisional, fingerprint
 from loyalty.program.model import (
     BROWSING,
@@ -99,12 +100,35 @@ def _record(
     store = speak_for(caller, body["channel"], body.get("store"))
     key = key_of(kind, body["channel"], store, body["external_id"])
     report = Report(body, store, key, caller, at)
+    return recorded(
+        key,
+        lambda: draw(report, stores),
+        lambda: mark_of(body, named(body, stores), store),
+        stores,
+    )
+
+
+def recorded(
+    key: str, draw: Callable[[], Draft], mark: Callable[[], str], stores: Stores
+) -> Recorded:
+    """Append a fact, or give the entry that it has already.
+
+    Args:
+        key: the fact's.
+        draw: gives its draft, or refuses.
+        mark: gives the fingerprint of what came now; asked only if `draw` refuses.
+        stores: where to.
+
+    Raises:
+        KeyReusedError: the key came with another body.
+        CarnetError: what `draw` and `append` raise.
+    """
     try:
-        draft = draw(report, stores)
+        draft = draw()
     except (ConflictError, NotFoundError, ConsentRequiredError):
         # Replay before state: what was recorded keeps its answer, whatever has changed since.
         if seen := stores.journal.by_key(key):
-            return replay(seen, _fingerprint(body, _named(body, stores), store))
+            return replay(seen, mark())
         raise
     return append(draft, stores)
 
@@ -178,7 +202,7 @@ def _about(report: Report, program: Program, member_id: str, at: datetime, store
 def _birthday_in_days(facts: MemberFacts, at: datetime, program: Program) -> int | None:
     if facts.birthday is None:
         return None
-    return days_to_birthday(facts.birthday, on=at.astimezone(program.zone).date())
+    return days_to(*facts.birthday, on=at.astimezone(program.zone).date())
 
 
 def draw_engagement(report: Report, stores: Stores) -> Draft:
@@ -193,9 +217,9 @@ def draw_engagement(report: Report, stores: Stores) -> Draft:
     program = ruling(body["channel"], occurred_at, stores)
     if body["type"] in SOCIAL_ENGAGEMENTS or body["channel"].startswith("social"):
         # Before anybody is enrolled: a stranger has agreed to nothing.
-        consent.require(_named(body, stores) or "", SOCIAL_ENGAGEMENT, consents=stores.consents)
+        consent.require(named(body, stores) or "", SOCIAL_ENGAGEMENT, consents=stores.consents)
     if body["type"] in BROWSING:
-        consent.require(_named(body, stores) or "", PERSONALISATION, consents=stores.consents)
+        consent.require(named(body, stores) or "", PERSONALISATION, consents=stores.consents)
     member_id = _resolve(report, program, stores)
     activity = Activity(
         kind="engagement",
@@ -270,7 +294,7 @@ def reverse(
     return append(draft, stores)
 
 
-def _named(body: Mapping[str, Any], stores: Stores) -> str | None:
+def named(body: Mapping[str, Any], stores: Stores) -> str | None:
     """The member that a body names by id or by identifier, if the identifier is anybody's.
 
     Raises:
@@ -294,7 +318,7 @@ def _resolve(report: Report, program: Program, stores: Stores) -> str:
         KeyReusedError: nobody has the identifier, and the fact is somebody else's already.
         InvalidIdentifierError: the value is not of its type.
     """
-    if found := _named(report.body, stores):
+    if found := named(report.body, stores):
         return found
     if not program.enrols_unknown:
         raise MemberNotFoundError
@@ -331,7 +355,7 @@ def _draft(report: Report, activity: Activity, member_id: str, program: Program)
     return Draft(
         member_id=member_id,
         key=report.key,
-        fingerprint=_fingerprint(report.body, member_id, report.store),
+        fingerprint=mark_of(report.body, member_id, report.store),
         source=report.caller.id,
         received_at=report.at,
         activity=activity,
@@ -340,7 +364,8 @@ def _draft(report: Report, activity: Activity, member_id: str, program: Program)
     )
 
 
-def _fingerprint(body: Mapping[str, Any], member_id: str | None, store: str | None) -> str:
+def mark_of(body: Mapping[str, Any], member_id: str | None, store: str | None) -> str:
+    """The fingerprint of a body: the same however it names the member, and under either store."""
     claims = {name: value for name, value in body.items() if name != "identifier"}
     return fingerprint({**claims, "member": member_id, "store": store})
 

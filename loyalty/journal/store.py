@@ -67,6 +67,7 @@ class JournalStore:
                 _index("undoing", "activity.undoes"),
                 _index("standing_on", "postings.legs"),
                 _index("restating", "activity.corrects.key"),
+                _index("restated_legs", "activity.corrects.postings.legs"),
             ]
         )
 
@@ -154,6 +155,9 @@ class JournalStore:
         try:
             self._journal.insert_many([entry_to_document(each) for each in entries], ordered=True)
         except BulkWriteError as error:
+            if error.details["writeConcernErrors"]:
+                # Not known to be durable: nobody may be told that it was written.
+                raise
             return entries[error.details["writeErrors"][0]["index"] :]
         return []
 
@@ -161,6 +165,11 @@ class JournalStore:
         """The entry of a fact."""
         found = self._journal.find_one({"key": key})
         return entry_from_document(found) if found else None
+
+    def by_keys(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """The entries of many facts by their keys; what is not there is missing."""
+        found = self._journal.find({"key": {"$in": list(keys)}})
+        return {each["key"]: entry_from_document(each) for each in found}
 
     def seen(self, keys: Sequence[str]) -> set[str]:
         """Which of the keys are in the journal."""
@@ -199,9 +208,21 @@ class JournalStore:
         That fact, those whose bonus stands on it, the others that these stand on, and all returns
         of any of them.
         """
-        near = self._find(member_id, {"$or": [{"key": key}, {"postings.legs": key}]})
-        keys = {key, *(entry.key for entry in near)}
+        near = self._find(
+            member_id,
+            {
+                "$or": [
+                    {"key": key},
+                    {"postings.legs": key},
+                    {"activity.corrects.postings.legs": key},
+                ]
+            },
+        )
+        keys = {key, *(entry.key for entry in near if entry.kind not in RESTATING)}
         keys.update(leg for entry in near for posting in entry.postings for leg in posting.legs)
+        keys.update(fact for fact, legs in _restated_legs(near) if key in legs)
+        again = _restated_legs(self.restating(member_id, list(keys)))
+        keys.update(leg for fact, legs in again if fact in keys for leg in legs)
         wanted = list(keys)
         around = self._find(
             member_id, {"$or": [{"key": {"$in": wanted}}, {"activity.undoes": {"$in": wanted}}]}
@@ -244,6 +265,16 @@ class JournalStore:
         """The newest purchases of the whole shop."""
         found = self._journal.find({}, {**_BASKET, "kind": 1}).sort("_id", DESCENDING).limit(limit)
         return [_past_basket(each) for each in found if each["kind"] == "purchase"]
+
+
+def _restated_legs(entries: Sequence[Entry]) -> list[tuple[str, set[str]]]:
+    """What the facts that were restated stand on, by their keys."""
+    return [
+        (each["key"], {leg for posting in each["postings"] for leg in posting.get("legs", ())})
+        for entry in entries
+        if entry.kind in RESTATING
+        for each in entry.activity["corrects"]
+    ]
 
 
 def _undoes(entry: Entry) -> list[str]:

@@ -57,6 +57,8 @@ from loyalty.program.model import POINTS
 from loyalty.versions.model import NoProgramError
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from loyalty.journal.drafts import Recorded
     from loyalty.journal.model import Entry
 
@@ -119,7 +121,7 @@ def _recorded(recorded: Recorded) -> Answer:
 
 def told(recorded: Recorded) -> dict[str, Any]:
     """What an activity did, as `RecordedSchema` shows it; the same whenever it is asked again."""
-    entry = recorded.entry
+    entry, zone = recorded.entry, _zone(recorded.entry)
     lots = entry.state.lots
     body = {
         "entry_id": entry.id,
@@ -134,7 +136,7 @@ def told(recorded: Recorded) -> dict[str, Any]:
                 "kind": each.kind,
                 "points": each.points,
                 **({"unit": each.unit} if each.unit != POINTS else {}),
-                "text": explain(each, currency=entry.currency),
+                "text": explain(each, currency=entry.currency, zone=zone),
             }
             for each in entry.postings
         ],
@@ -150,7 +152,13 @@ def told(recorded: Recorded) -> dict[str, Any]:
     return body
 
 
+def _zone(entry: Entry) -> ZoneInfo:
+    """The clock of the programme that ruled the entry, for the times in its sentences."""
+    return provided(Stores).programs.version(entry.program_version).zone
+
+
 def _entry(entry: Entry) -> dict[str, Any]:
+    zone = _zone(entry)
     return {
         "id": entry.id,
         "member_id": entry.member_id,
@@ -168,7 +176,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
             {
                 "lines": [],
                 **posting_to_document(each),
-                "text": explain(each, currency=entry.currency),
+                "text": explain(each, currency=entry.currency, zone=zone),
             }
             for each in entry.postings
         ],

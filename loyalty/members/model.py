@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import calendar
 import re
 from dataclasses import dataclass
-from datetime import date
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import phonenumbers
@@ -30,7 +28,6 @@ BIRTHDAY_PATTERN = (
 )
 SEGMENT_PATTERN = "^[a-z0-9][a-z0-9_-]{0,63}$"
 SEGMENTS_MAX = 50
-_LEAP_DAY = (2, 29)
 
 
 class MemberNotFoundError(NotFoundError):
@@ -132,24 +129,6 @@ def read_birthday(text: str) -> tuple[int, int]:
 def write_birthday(birthday: tuple[int, int]) -> str:
     """A month and day as `--02-29`."""
     return "--{:02}-{:02}".format(*birthday)
-
-
-def birthday_in(birthday: tuple[int, int], year: int) -> date:
-    """The day of a year on which a birthday is kept.
-
-    29 February is kept on the 28th in other years: so it stays in its month, and a month's offer
-    for those born in it reaches everybody.
-    """
-    if birthday == _LEAP_DAY and not calendar.isleap(year):
-        return date(year, 2, 28)
-    return date(year, *birthday)
-
-
-def days_to_birthday(birthday: tuple[int, int], *, on: date) -> int:
-    """Days from a day to the nearest birthday, in -182..183; below zero when it has passed."""
-    kept = [birthday_in(birthday, year) for year in (on.year - 1, on.year, on.year + 1)]
-    # Of two that are equally far, the one to come.
-    return min(((each - on).days for each in kept), key=lambda days: (abs(days), -days))
 
 
 def normal(kind: str, value: str, *, place: str = "identifier.value") -> Identifier:

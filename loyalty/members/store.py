@@ -75,6 +75,12 @@ class MemberStore:
         found = self._identifiers.find_one({"_id": self._hash(identifier)}, {"member": 1})
         return found["member"] if found else None
 
+    def resolve_all(self, identifiers: Sequence[Identifier]) -> dict[Identifier, str]:
+        """The ids of the members with those identifiers; what is nobody's is missing."""
+        hashes = {self._hash(each): each for each in identifiers}
+        found = self._identifiers.find({"_id": {"$in": list(hashes)}}, {"member": 1})
+        return {hashes[each["_id"]]: each["member"] for each in found}
+
     def exists(self, member_id: str) -> bool:
         """Whether there is such a member."""
         return self._members.find_one({"_id": member_id}, {"_id": 1}) is not None

@@ -271,10 +271,13 @@ def _times(
     why: Mapping[str, Any],
     legs: tuple[str, ...],
 ) -> Iterator[Posting]:
-    """What multiplying the spend points of the rule's lines adds."""
+    """What multiplying the spend points of the rule's lines adds; it stands on what earned."""
     lines = lines_of(rule, case)
     if not lines:
         return
+    earning = {line for part in case.parts if part.unit == rule.unit for line in part.basis_by_line}
+    if len(earning) < len(case.lines):
+        lines = [pair for pair in lines if pair[0] in earning]
     base = _base(rule, lines, case)
     extra = rule.extra
     numerator, denominator = base.numerator * extra.numerator, base.denominator * extra.denominator
@@ -360,7 +363,7 @@ def _nth_channel(rule: NthChannelRule, case: Case) -> Iterator[Posting]:
 
 def _first_on_channel(rule: FirstOnChannelRule, case: Case) -> Iterator[Posting]:
     channel = case.activity.channel
-    if channel not in case.state.channels:
+    if not case.state.uses.get(channel):
         inputs = {"channel": channel}
         yield Posting(rule.id, "first_on_channel", rule.points, inputs=inputs, unit=rule.unit)
 

@@ -125,12 +125,11 @@ class Book:
     def _record_return(self, activity: Activity, postings: tuple[Posting, ...]) -> None:
         back = activity.back
         sale = self._sales.get(back.purchase_key) if back else None
-        if back is None or sale is None:
-            return
-        for each in self.returned(back):
-            sale.units_back[each.position] += each.quantity
-            weight = each.amount if _is_by_amount(sale) else each.quantity
-            sale.weight_back[each.position] += weight
+        if back and sale:
+            for each in self.returned(back):
+                sale.units_back[each.position] += each.quantity
+                weight = each.amount if _is_by_amount(sale) else each.quantity
+                sale.weight_back[each.position] += weight
         for posting in postings:
             if posting.kind != "clawback":
                 continue
@@ -205,6 +204,7 @@ def _award(sale: _Sale, found: Sequence[Returned]) -> Award:
     amounts = sum(line.amount for line in sale.activity.lines)
     return Award(
         key=sale.activity.key,
+        channel=sale.activity.channel,
         occurred_at=sale.activity.occurred_at,
         postings=tuple(each for each in sale.postings if each.kind in AWARDS),
         weights=sale.weights,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from math import asin, cos, radians, sin, sqrt
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from loyalty.kit.clock import days_to
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from loyalty.program.awards import Case
     from loyalty.program.condition import Condition
@@ -141,26 +143,9 @@ def _anniversary_in_days(case: Case) -> int | None:
     zone = case.program.zone
     joined = joined_at.astimezone(zone).date()
     today = case.activity.occurred_at.astimezone(zone).date()
-    in_days = days_until(joined.month, joined.day, today.toordinal(), today.year)
+    in_days = days_to(joined.month, joined.day, on=today)
     is_first = (today.toordinal() + in_days) - joined.toordinal() < _DAYS_A_YEAR
     return None if is_first else in_days
-
-
-def days_until(month: int, day: int, today: int, year: int) -> int:
-    """How many days the nearest such day of a year is away: -182 to 183.
-
-    The day is given as month and day of the month; 29 February is the 28th in a year without one.
-    Today is given as an ordinal, with its year.
-    """
-    candidates = (_ordinal(each, month, day) - today for each in (year - 1, year, year + 1))
-    return min(candidates, key=abs)
-
-
-def _ordinal(year: int, month: int, day: int) -> int:
-    try:
-        return datetime(year, month, day, tzinfo=UTC).toordinal()
-    except ValueError:
-        return datetime(year, month, day - 1, tzinfo=UTC).toordinal()
 
 
 def _fits_place(when: When, about: About) -> bool:

@@ -51,19 +51,28 @@ def clawed_back(
         at: when.
     """
     postings: list[Posting] = []
-    left = {unit: _left(program, lots, at) for unit, lots in state.lots.items()}
+    taken: dict[str, int] = {}
     for award in (undone.award, *undone.others):
+        left = {
+            unit: _left(program, unit, lots, award, at) + taken.get(unit, 0)
+            for unit, lots in state.lots.items()
+        }
         for posting in _of_award(program, award, left):
-            left[posting.unit] = left.get(posting.unit, 0) + posting.points
+            taken[posting.unit] = taken.get(posting.unit, 0) + posting.points
             postings.append(posting)
     return tuple(postings)
 
 
-def _left(program: Program, lots: Lots, at: datetime) -> int:
+def _left(program: Program, unit: str, lots: Lots, award: Award, at: datetime) -> int:
     """What may be taken at most, where the policy has a limit."""
-    if program.returns.balance == "only_pending":
-        return sum(lot.points for lot in lots if lot.active_at > at)
-    return max(0, balance_of(lots))
+    if program.returns.balance != "only_pending":
+        return max(0, balance_of(lots))
+    policy = program.units.get(unit)
+    if policy is None:
+        return 0
+    # Of the points that are still pending, those that came in with the award.
+    active_at = policy.dates(award.occurred_at, program.zone).active_at
+    return sum(lot.points for lot in lots if lot.active_at == active_at > at)
 
 
 def _of_award(program: Program, award: Award, left: dict[str, int]) -> Iterator[Posting]:

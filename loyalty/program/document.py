@@ -16,19 +16,18 @@ from loyalty.kit.fields import Choice, Flag, Items, OneOf, Text, Whole
 from loyalty.kit.schemas import Input
 from loyalty.program.mistakes import mistakes
 from loyalty.program.model import POINTS, PointsPayment, Program, ReturnPolicy, Stages
-from loyalty.program.rules_document import (
+from loyalty.program.names_document import (
     CHANNELS_MAX,
     NAME_FORM,
     NAME_PATTERN,
     POINTS_MAX,
-    RULE_SHAPES,
     SHORT_NAME_MAX,
     WINDOW_DAYS_MAX,
     channel_field,
     name_field,
-    read_rules,
     rounding_field,
 )
+from loyalty.program.rules_document import RULE_SHAPES, read_rules
 from loyalty.program.tiers import GRACE_DAYS_MAX, ROLLING_DAYS_MAX, Ladder, Tier
 from loyalty.program.units_document import (
     MONTHS_MAX,

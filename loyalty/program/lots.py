@@ -1,7 +1,8 @@
 """Lots: points of one unit that become active and expire together.
 
-There is at most one for each pair of days, so the longest validity bounds their number. They are
-kept soonest-expiring first, which is the order in which they are spent.
+There is at most one for each pair of days, and pending ones join the others as they become active,
+so the longest validity and the longest wait bound their number. They are kept soonest-expiring
+first, which is the order in which they are spent.
 
 A balance below zero is one lot that never expires and holds the debt; new points pay it first.
 """
@@ -112,6 +113,21 @@ def expire(lots: Lots, *, at: datetime) -> tuple[Lots, int]:
         return lots, 0
     valid = tuple(lot for lot in lots if lot.expires_at > at)
     return valid, balance_of(lots) - balance_of(valid)
+
+
+def is_waking(lots: Lots, *, at: datetime) -> bool:
+    """Whether lots that were pending are active at a moment."""
+    return any(ALWAYS < lot.active_at <= at for lot in lots)
+
+
+def awake(lots: Lots, *, at: datetime) -> Lots:
+    """The lots with those that are active at a moment as if they always were.
+
+    Else points that wait and never expire would be a lot for each day, for ever.
+    """
+    if not is_waking(lots, at=at):
+        return lots
+    return _sorted(lot._replace(active_at=ALWAYS) if lot.active_at <= at else lot for lot in lots)
 
 
 def day_end(day: date, zone: ZoneInfo) -> datetime:

@@ -128,6 +128,7 @@ class Award:
     returned: tuple[int, ...] = ()
     due_before: Mapping[str, int] = field(default_factory=dict)
     fallen: frozenset[str] = frozenset()
+    channel: str = ""
     amount_left: int = 0
 
     @property
@@ -260,6 +261,7 @@ class State:
         channels: the newest uses of each channel, newest first: one, or `LEGS_MAX` where a rule's
             bonus can fall with them.
         counters: for each rule with a limit the count of its current periods.
+        uses: how often each channel was used, by what has not wholly come back.
         last: time and key of the newest fact.
         purchases: how many were made and not wholly returned.
         bought_at: the last of them.
@@ -274,6 +276,7 @@ class State:
     lots: Mapping[str, Lots] = field(default_factory=dict)
     channels: Mapping[str, tuple[Seen, ...]] = field(default_factory=dict)
     counters: Mapping[str, Mapping[str, Count]] = field(default_factory=dict)
+    uses: Mapping[str, int] = field(default_factory=dict)
     last: tuple[datetime, str] | None = None
     purchases: int = 0
     bought_at: datetime | None = None
@@ -656,7 +659,7 @@ class Program:
     @cached_property
     def has_legs(self) -> bool:
         """Whether a bonus stands on uses of channels, so that the keys of these must be kept."""
-        kinds = (NthChannelRule, ChannelsMultiplierRule, FirstOnChannelRule)
+        kinds = (NthChannelRule, ChannelsMultiplierRule)
         return any(isinstance(rule, kinds) for rule in self.rules)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What time alone does to a state: holds run out, points expire.
+"""What time alone does to a state: holds run out, points expire, pending ones become active.
 
 Computed whenever a state is read, so nothing waits for a nightly job to be right, and the same
 however often it is asked in between: `settle(settle(s, t1), t2) == settle(s, t2)`.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from loyalty.program.lots import balance_of, expire, give_back
+from loyalty.program.lots import awake, balance_of, expire, give_back, is_waking
 from loyalty.program.model import Posting, State
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def settle(state: State, at: datetime) -> tuple[State, tuple[Posting, ...]]:
             break
         state = _expired(state, held.expires_at, postings)
         state = _let_go(state, key, held, postings)
-    return _expired(state, at, postings), tuple(postings)
+    return _awake(_expired(state, at, postings), at), tuple(postings)
 
 
 def without(holds: Mapping[str, Held], key: str) -> dict[str, Held]:
@@ -40,7 +40,10 @@ def without(holds: Mapping[str, Held], key: str) -> dict[str, Held]:
 
 def _is_due(state: State, at: datetime) -> bool:
     return (
-        any(lots and lots[0].expires_at <= at for lots in state.lots.values())
+        any(
+            lots and (lots[0].expires_at <= at or is_waking(lots, at=at))
+            for lots in state.lots.values()
+        )
         or any(held.expires_at <= at for held in state.holds.values())
         or any(idle_at <= at and _has(state, unit) for unit, idle_at in state.idle_at.items())
     )
@@ -66,6 +69,10 @@ def _expired(state: State, at: datetime, postings: list[Posting]) -> State:
         left[unit] = lots
         postings.append(Posting("expiry", "expiry", -points, unit=unit))
     return replace(state, lots=left)
+
+
+def _awake(state: State, at: datetime) -> State:
+    return replace(state, lots={unit: awake(lots, at=at) for unit, lots in state.lots.items()})
 
 
 def _leaving(state: State, at: datetime) -> Iterator[tuple[str, Lots, int]]:

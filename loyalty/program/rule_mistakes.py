@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     Document = Mapping[str, Any]
     Mistakes = Iterator[tuple[str, str]]
 
+_PARTS = ("only", "excluding")
 _PLACES = ("channels", "stores")
 _PRODUCTS = ("skus", "categories", "brands")
 _OF_LINES = ("lines_min_amount", "quantity_min")
+_WITHOUT_LINES = ("nth_channel", "first_on_channel", "referral")
 _OF_BASKET = ("basket_min_amount", "basket_max_amount", "payment", "fulfilment", "first_purchase")
 
 
@@ -67,9 +69,6 @@ def _channel_mistakes(rule: Document, place: str, names: Names) -> Mistakes:
             yield f"{place}.{name}", f"The programme has only {len(names.channels)} channels."
 
 
-_PARTS = ("only", "excluding")
-
-
 def _match_mistakes(rule: Document, place: str, names: Names) -> Mistakes:
     """Rules of which every activity or product is excluded again."""
     only, excluding = rule.get("only", {}), rule.get("excluding", {})
@@ -86,22 +85,22 @@ def _match_mistakes(rule: Document, place: str, names: Names) -> Mistakes:
 
 def _line_mistakes(rule: Document, place: str) -> Mistakes:
     """Rules that look at no lines: a product in them would silently match everything."""
-    kind = rule["type"]
+    kind, when = rule["type"], rule.get("when", {})
     is_visit = rule.get("counts") == "visits" or kind == "engagement"
-    if not is_visit and kind not in ("nth_channel", "first_on_channel"):
-        return
     what = "A rule that counts visits" if rule.get("counts") else f"A rule of type {kind}"
-    for part in _PARTS:
-        for name in _PRODUCTS:
-            if rule.get(part, {}).get(name):
-                yield f"{place}.{part}.{name}", f"{what} has no products."
-    when = rule.get("when", {})
-    for name in _OF_LINES:
-        if name in when:
-            yield f"{place}.when.{name}", f"{what} has no products."
+    if is_visit or kind in _WITHOUT_LINES:
+        for part in _PARTS:
+            for name in _PRODUCTS:
+                if rule.get(part, {}).get(name):
+                    yield f"{place}.{part}.{name}", f"{what} has no products."
+        for name in _OF_LINES:
+            if name in when:
+                yield f"{place}.when.{name}", f"{what} has no products."
     for name in _OF_BASKET:
-        if is_visit and name in when:
+        if name in when and is_visit:
             yield f"{place}.when.{name}", f"{what} has no basket."
+        elif name in when and rule.get("referrer_points"):
+            yield f"{place}.when.{name}", "The referrer, who is paid too, buys nothing then."
 
 
 def _limit_mistakes(rule: Document, place: str) -> Mistakes:

@@ -86,20 +86,24 @@ class Tally:
 
 
 def chosen(offers: Iterable[Offer], groups: Mapping[str, str]) -> list[Offer]:
-    """The offers that stay when each group has picked one."""
+    """The offers that stay when each group has picked one. Nothing yet to pay does not compete."""
     offers = list(offers)
     if not groups:
         return offers
     picked: dict[str, Offer] = {}
     for offer in offers:
         group = offer.rule.group
-        if not group:
+        if not group or not offer.posting.points:
             continue
         best = picked.get(group)
         is_better = best and groups[group] == "best" and offer.posting.points > best.posting.points
         if best is None or is_better:
             picked[group] = offer
-    return [each for each in offers if not each.rule.group or picked[each.rule.group] is each]
+    return [
+        each
+        for each in offers
+        if not each.rule.group or not each.posting.points or picked[each.rule.group] is each
+    ]
 
 
 def period_names(program: Program, at: datetime) -> dict[str, str]:
@@ -112,13 +116,18 @@ def period_names(program: Program, at: datetime) -> dict[str, str]:
 
 def _cut(rule: Rule, posting: Posting, left: int, limit: str) -> Posting | None:
     """The posting within what a limit leaves, by the rule's mode."""
-    wanted = posting.points
-    if wanted <= left or (rule.mode == "soft" and left > 0):
+    if posting.points <= left or (rule.mode == "soft" and left > 0):
         return posting
     if left <= 0 or rule.mode == "hard":
         return None
-    cut = {"wanted": wanted, "limit": limit, "mode": rule.mode}
-    return replace(posting, points=left, inputs={**posting.inputs, "cut": cut})
+    return _cut_to(left, posting, limit, rule.mode)
+
+
+def _cut_to(points: int, posting: Posting, limit: str, mode: str) -> Posting:
+    """The posting with fewer points; what the rule itself gave is told even after several cuts."""
+    wanted = posting.inputs.get("cut", {}).get("wanted", posting.points)
+    cut = {"wanted": wanted, "limit": limit, "mode": mode}
+    return replace(posting, points=points, inputs={**posting.inputs, "cut": cut})
 
 
 def _granted(rule: Rule, posting: Posting, activity: Activity) -> Posting | None:
@@ -130,9 +139,7 @@ def _granted(rule: Rule, posting: Posting, activity: Activity) -> Posting | None
         grant = activity.grants[rule.id]
         if posting.points <= grant:
             return posting
-        cut = {"wanted": posting.points, "limit": "budget", "mode": rule.mode}
-        inputs = {**posting.inputs, "cut": cut}
-        return replace(posting, points=grant, inputs=inputs) if grant else None
+        return _cut_to(grant, posting, "budget", rule.mode) if grant else None
     if rule.id in activity.budgets:
         return _cut(rule, posting, max(0, activity.budgets[rule.id]), "budget")
     return posting

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from loyalty.program.awards import LEGS_MAX, Awarded, awarded
 from loyalty.program.clawback import clawed_back
-from loyalty.program.lots import available, earn, give_back, take
+from loyalty.program.lots import available, awake, earn, give_back, take
 from loyalty.program.model import (
     BROWSING,
     POINTS,
@@ -133,6 +133,7 @@ def _award(program: Program, state: State, activity: Activity) -> tuple[State, t
     after = State(
         lots=lots,
         channels=_channels(program, state, activity),
+        uses=_uses(state, activity),
         counters=result.tally.counters,
         purchases=state.purchases + is_purchase,
         bought_at=activity.occurred_at if is_purchase else state.bought_at,
@@ -217,6 +218,14 @@ def _channels(program: Program, state: State, activity: Activity) -> Mapping[str
     return {**state.channels, activity.channel: (seen, *before)[:LEGS_MAX]}
 
 
+def _uses(state: State, activity: Activity) -> Mapping[str, int]:
+    """How often each channel was used, by what still stands. Looking at something is no use."""
+    channel = activity.channel
+    if activity.engagement in BROWSING or not channel:
+        return state.uses
+    return {**state.uses, channel: state.uses.get(channel, 0) + 1}
+
+
 def _glances(
     program: Program, state: State, activity: Activity, result: Awarded
 ) -> tuple[Glance, ...]:
@@ -247,7 +256,11 @@ def _idle_at(program: Program, state: State, activity: Activity) -> Mapping[str,
         for unit, policy in program.units.items()
         if (ends_at := policy.expiry.idle_at(activity.occurred_at, program.zone))
     }
-    return {**state.idle_at, **ends} if ends else state.idle_at
+    if not (ends or state.idle_at):
+        return state.idle_at
+    # A unit that is not of this programme is none of its business.
+    others = {unit: at for unit, at in state.idle_at.items() if unit not in program.units}
+    return {**others, **ends}
 
 
 def _idle_anew(program: Program, state: State, activity: Activity) -> Mapping[str, datetime]:
@@ -266,12 +279,14 @@ def _return(
         return state, ()
     postings = clawed_back(program, state, undone, at=activity.occurred_at)
     lots = dict(state.lots)
-    award = undone.award
+    at = activity.occurred_at
+    earned_at = {each.key: each.occurred_at for each in (undone.award, *undone.others)}
     for posting in postings:
         unit = posting.unit
-        own = program.units.get(unit, _NO_POLICY).dates(award.occurred_at, program.zone)
+        policy = program.units.get(unit, _NO_POLICY)
+        dates = policy.dates(earned_at[posting.inputs["purchase"]], program.zone)
+        (own,) = awake((dates,), at=at)
         if posting.points < 0:
-            at = activity.occurred_at
             lots[unit], _ = take(lots.get(unit, ()), -posting.points, at=at, first=own)
         else:
             lots[unit] = give_back(lots.get(unit, ()), [own._replace(points=posting.points)])
@@ -313,6 +328,7 @@ def _forgotten(program: Program, state: State, undone: Undone) -> State:
         state,
         purchases=max(0, state.purchases - 1),
         channels={channel: seen for channel, seen in channels.items() if seen},
+        uses={**state.uses, award.channel: max(0, state.uses.get(award.channel, 0) - 1)},
         counters=_uncount(program, state, undone),
         progress=_unprogress(program, state, undone),
     )

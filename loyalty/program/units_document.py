@@ -10,7 +10,12 @@ from marshmallow import ValidationError, fields
 from loyalty.kit.fields import Amount, Choice, Items, Strict, Text, Whole
 from loyalty.kit.schemas import Input
 from loyalty.program.model import POINTS
-from loyalty.program.rules_document import CHANNELS_MAX, POINTS_MAX, WINDOW_DAYS_MAX, channel_field
+from loyalty.program.names_document import (
+    CHANNELS_MAX,
+    POINTS_MAX,
+    WINDOW_DAYS_MAX,
+    channel_field,
+)
 from loyalty.program.validity import Expiry, UnitPolicy
 
 if TYPE_CHECKING:
@@ -85,7 +90,7 @@ def _one(name: str, shape: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-class ExpirySchema(Input):
+class UnitExpirySchema(Input):
     """When points expire; for ever valid where nothing is set.
 
     `months` or `days` come first; `end_of` or `each_year_on` then go on to the end of that month
@@ -107,7 +112,7 @@ class ExpirySchema(Input):
     idle_days = Whole(1, WINDOW_DAYS_MAX)
 
 
-class WorthSchema(Input):
+class UnitWorthSchema(Input):
     """What so many points are worth in the books."""
 
     points = Whole(1, POINTS_MAX, required=True)
@@ -118,14 +123,14 @@ class UnitPolicySchema(Input):
     """One of the programme's point currencies."""
 
     pending = _Pending()
-    expiry = fields.Nested(ExpirySchema)
+    expiry = fields.Nested(UnitExpirySchema)
     channels = Items(
         channel_field(),
         CHANNELS_MAX,
         length_min=1,
         metadata={"description": "Where it may be spent; everywhere where absent."},
     )
-    worth = fields.Nested(WorthSchema)
+    worth = fields.Nested(UnitWorthSchema)
 
 
 class PointsPaymentPolicySchema(Input):

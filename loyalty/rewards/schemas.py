@@ -13,7 +13,7 @@ from loyalty.kit.schemas import Input, Output
 from loyalty.members.model import MEMBER_ID_PATTERN
 from loyalty.members.schemas import IdentifierSchema
 from loyalty.program.model import POINTS
-from loyalty.program.rules_document import CHANNELS_MAX, NAME_FORM, NAME_PATTERN, channel_field
+from loyalty.program.names_document import CHANNELS_MAX, NAME_FORM, NAME_PATTERN, channel_field
 from loyalty.rewards.model import REASONS, REWARD_TYPES, VALUES
 
 if TYPE_CHECKING:

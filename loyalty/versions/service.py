@@ -123,7 +123,7 @@ def publish(
     mark = fingerprint({"document": document, "starts_at": starts_at})
     if request_key and (seen := shelf.store.by_request(request_key)):
         return _replay(seen, mark)
-    _check(document)
+    require_sound(document)
     for _ in range(PUBLISH_ATTEMPTS_MAX):
         shelf.forget_age()
         known = shelf.all()
@@ -146,7 +146,12 @@ def _replay(seen: Version, mark: str) -> Published:
     return Published(seen, is_replay=True)
 
 
-def _check(document: Mapping[str, Any]) -> None:
+def require_sound(document: Mapping[str, Any]) -> None:
+    """Let a document pass whose parts fit together.
+
+    Raises:
+        InvalidProgramError: they do not.
+    """
     try:
         check(document)
     except ValidationError as error:

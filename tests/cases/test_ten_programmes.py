@@ -163,6 +163,14 @@ def test_there_are_ten_of_them_with_two_activities_at_least() -> None:
     assert all(len(section.activities) >= 2 for section in SECTIONS)
 
 
+def test_the_first_example_of_the_page_is_a_programme() -> None:
+    first = re.search(r"```json\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert first
+    document: Any = ProgramSchema().load(json.loads(first[1]))
+    check(document)
+    assert len(read(document, version=1).rules) == 3
+
+
 @pytest.mark.parametrize("section", SECTIONS, ids=_TITLES)
 def test_a_programme_can_be_published_as_it_stands(api: Api, section: Section) -> None:
     body = {"program": section.document}

@@ -28,6 +28,7 @@ from loyalty.journal.late import Fact, fold, restated
 from loyalty.journal.store import RESTATING
 from loyalty.kit.idempotency import fingerprint
 from loyalty.program.book import Book, ExcessError
+from loyalty.program.document import ProgramSchema
 from loyalty.program.lots import balance_of
 from loyalty.program.model import BROWSING, About, Activity, Back, Line
 from loyalty.versions.model import Version
@@ -84,16 +85,17 @@ def _kind(name: str, *, is_of_lines: bool = True, **own: Any) -> st.SearchStrate
     return st.fixed_dictionaries({"type": st.just(name), **own}, optional=optional)
 
 
+def _factor(name: str, **own: Any) -> st.SearchStrategy[Document]:
+    """A factor on the main unit, which is the one that surely has spend points."""
+    rules = _kind(name, factor=st.sampled_from(("1.5", "2")), **own)
+    return rules.map(lambda rule: {**rule, "unit": "points"})
+
+
 _RULES: st.SearchStrategy[Document] = st.one_of(
     _kind("spend", points=st.integers(1, 3), per_amount=st.sampled_from((50, 100, 333))),
     _kind("fixed", points=_points, per=st.sampled_from(("unit", "line", "basket"))),
-    _kind("multiplier", factor=st.sampled_from(("1.5", "2"))),
-    _kind(
-        "channels_multiplier",
-        factor=st.sampled_from(("1.5", "3")),
-        channels_min=st.integers(2, 3),
-        window_days=_window,
-    ),
+    _factor("multiplier"),
+    _factor("channels_multiplier", channels_min=st.integers(2, 3), window_days=_window),
     _kind(
         "nth_channel", is_of_lines=False, points=_points, n=st.integers(2, 3), window_days=_window
     ),
@@ -136,7 +138,8 @@ _units = st.fixed_dictionaries(
     {"stamps": st.fixed_dictionaries({}, optional={"expiry": _expiry})},
     optional={
         "points": st.fixed_dictionaries(
-            {}, optional={"expiry": _expiry, "pending": st.sampled_from(({"days": 3}, {"days": 12}))}
+            {},
+            optional={"expiry": _expiry, "pending": st.sampled_from(({"days": 3}, {"days": 12}))},
         )
     },
 )
@@ -185,17 +188,18 @@ def documents(draw: st.DrawFn) -> Document:
             "by": draw(st.sampled_from(("line", "value"))),
         },
     )
-    if draw(st.booleans()):
+    if "tiers" in str(document) or draw(st.booleans()):
         document["tiers"] = {**draw(_tiers), **draw(_periods), "ladder": _LADDER}
     return document
 
 
 def publish(parts: Parts, document: Document) -> Program:
     """The programme of a document, as one more version in the database."""
+    loaded: Any = ProgramSchema().load(document)
     shelf = parts.stores.programs
     shelf.forget_age()
     number = len(shelf.all()) + 1
-    shelf.store.add(Version(number, document, NOON + timedelta(days=number), NOON, "tests"))
+    shelf.store.add(Version(number, loaded, NOON + timedelta(days=number), NOON, "tests"))
     return shelf.version(number)
 
 
@@ -319,6 +323,17 @@ def arrivals(draw: st.DrawFn, life: Sequence[Activity], *, repeats: int = 2) -> 
     return arrived
 
 
+def renamed(life: Iterable[Activity], suffix: str) -> list[Activity]:
+    """The same life under other keys, in the same order; keys exist once over all members."""
+    found = []
+    for each in life:
+        back = each.back
+        if back:
+            back = back._replace(purchase_key=back.purchase_key + suffix)
+        found.append(replace(each, key=each.key + suffix, back=back))
+    return found
+
+
 def draft_of(member_id: str, activity: Activity, rules: Program) -> Draft:
     """An activity as a fact to append."""
     document = {**activity_to_document(activity), "external_id": activity.key}
@@ -392,9 +407,7 @@ def explains_itself(entries: Sequence[Entry]) -> None:
     assert held == {unit: points for unit, points in sums.items() if points}
 
 
-def _names_what_it_changes(
-    entry: Entry, told: dict[str, tuple[str, tuple[Posting, ...]]]
-) -> None:
+def _names_what_it_changes(entry: Entry, told: dict[str, tuple[str, tuple[Posting, ...]]]) -> None:
     """Whether a correction moves just what its restatements differ by; they are told from then."""
     moved: Counter[tuple[str, str, str]] = Counter()
     for each in entry.activity["corrects"]:
@@ -406,9 +419,7 @@ def _names_what_it_changes(
             for posting in postings:
                 moved[entry_id, posting.rule, posting.unit] += sign * posting.points
         told[each["key"]] = (entry_id, now)
-    posted = {
-        (each.inputs["entry"], each.rule, each.unit): each.points for each in entry.postings
-    }
+    posted = {(each.inputs["entry"], each.rule, each.unit): each.points for each in entry.postings}
     assert posted == {name: points for name, points in moved.items() if points}
     assert all(each.inputs["now"] - each.inputs["was"] == each.points for each in entry.postings)
 

@@ -16,7 +16,7 @@ LADDER = [
     {"id": "gold", "name": "Gold", "threshold": 100_000, "benefits": ["Free delivery"]},
 ]
 TIERS = {"measure": "spend", "period": "calendar", "calendar": "year", "ladder": LADDER}
-GOOD = {
+GOOD: dict[str, Any] = {
     "name": "Corner shop",
     "currency": "EUR",
     "time_zone": "Europe/Berlin",
@@ -35,6 +35,7 @@ REVIEW = {"id": "new", "type": "engagement", "engagement": "review", "points": 5
 VISITS = {"id": "new", "type": "every_nth", "counts": "visits", "n": 5, "points": 50}
 HELLO = {"id": "new", "type": "first_on_channel", "points": 50}
 TIMES = {"id": "new", "type": "multiplier", "factor": "2"}
+FRIENDS = {"id": "new", "type": "referral", "friend_points": 5, "referrer_points": 5}
 JOURNEY = {"id": "new", "type": "journey", "points": 50}
 PAYMENT = {"points": 100, "amount": 50}
 BEGIN, END = "2026-06-01T00:00:00+02:00", "2026-07-01T00:00:00+02:00"
@@ -226,6 +227,16 @@ def when(**conditions: Any) -> dict[str, Any]:
             "A rule of type first_on_channel has no products.",
         ),
         (
+            {**FRIENDS, "only": {"skus": ["milk"]}},
+            "only.skus",
+            "A rule of type referral has no products.",
+        ),
+        (
+            {**FRIENDS, "when": {"basket_min_amount": 2000}},
+            "when.basket_min_amount",
+            "The referrer, who is paid too, buys nothing then.",
+        ),
+        (
             when(first_purchase=True, stages=["loyal"]),
             "when.stages",
             "Before the first purchase a member is in acquisition.",
@@ -257,6 +268,13 @@ def when(**conditions: Any) -> dict[str, Any]:
             "A group is of one kind: saturday gives a factor.",
         ),
         # Conditions.
+        (when(condition=True), "when.condition", "Must be text."),
+        (when(condition="at.hour\t< 9"), "when.condition", "Must not contain control characters."),
+        (
+            when(near=[{**DEGREES, "longitude": "13.4", "radius_m": 5000}]),
+            "when.near.0.longitude",
+            "Must be a number.",
+        ),
         (when(condition=""), "when.condition", "Must have 1 to 2000 characters."),
         (
             when(condition="basket.amont > 5000"),
@@ -284,6 +302,14 @@ def test_a_rule(rule: dict[str, Any], place: str, message: str) -> None:
     # Three good rules come before it.
     document = {**GOOD, "rules": [*GOOD["rules"], rule]}
     assert mistakes(document) == [(f"rules.3.{place}", message)]
+
+
+def test_a_group_of_units_that_are_not_alike() -> None:
+    stamps = {**FIXED, "id": "stamps", "unit": "stamps", "group": "weekend"}
+    rules = [GOOD["rules"][0], {**FIXED, "group": "weekend"}, stamps]
+    mistake = "The best of points and stamps cannot be told: they are not alike."
+    assert mistakes({**GOOD, "rules": rules}) == [("rules.2.group", mistake)]
+    assert mistakes({**GOOD, "rules": rules, "groups": {"weekend": "first"}}) == []
 
 
 def unit(**policy: Any) -> dict[str, Any]:
@@ -518,6 +544,7 @@ def test_a_programme_just_beside_a_mistake_passes(change: dict[str, Any]) -> Non
         {**JOURNEY, "first_channels": ["web"], "other_channel": False},
         {**HELLO, "when": {"basket_min_amount": 5000}},
         {"id": "new", "type": "referral", "referrer_points": 1},
+        {**FRIENDS, "referrer_points": 0, "when": {"basket_min_amount": 2000}},
     ],
 )
 def test_a_rule_just_beside_a_mistake_passes(rule: dict[str, Any]) -> None:

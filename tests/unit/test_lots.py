@@ -1,4 +1,4 @@
-"""Lots: points that expire together."""
+"""Lots: points that become active and expire together."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loyalty.program.lots import (
+    ALWAYS,
     NEVER,
     Lot,
     Lots,
     add_months,
+    available,
     balance_of,
+    day_end,
+    day_start,
     earn,
     expire,
-    expiry_after_months,
-    spend,
+    give_back,
+    pending_of,
+    take,
 )
 
 MARCH, APRIL, MAY = (datetime(2026, month, 1, tzinfo=UTC) for month in (3, 4, 5))
@@ -26,35 +31,60 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 points = st.integers(0, 1000)
 ends = st.sampled_from((MARCH, APRIL, MAY, NEVER))
+starts = st.sampled_from((ALWAYS, ALWAYS, MARCH, APRIL))
+moments = st.sampled_from((MARCH - timedelta(days=1), MARCH, APRIL, MAY, NEVER - timedelta(days=1)))
 
 
 @st.composite
 def lots(draw: st.DrawFn) -> Lots:
-    """What any life can leave: lots with points, one an end, or a single debt."""
+    """What any life can leave: lots with points, one a pair of dates, or a single debt."""
     held: Lots = ()
-    for amount, end in draw(st.lists(st.tuples(points, ends), max_size=5)):
-        held = earn(held, amount, expires_at=end)
-    return spend(held, draw(st.just(0) | points))
+    for amount, end, start in draw(st.lists(st.tuples(points, ends, starts), max_size=5)):
+        held = earn(held, amount, expires_at=end, active_at=start)
+    return take(held, draw(st.just(0) | points))[0]
 
 
 def is_well_formed(held: Lots) -> bool:
-    ends_of = [lot.expires_at for lot in held]
+    dates = [(lot.expires_at, lot.active_at) for lot in held]
     is_debt = len(held) == 1 and held[0].expires_at == NEVER and held[0].points < 0
-    return ends_of == sorted(set(ends_of)) and (is_debt or all(lot.points > 0 for lot in held))
+    return dates == sorted(set(dates)) and (is_debt or all(lot.points > 0 for lot in held))
 
 
-@given(lots(), points, ends)
-def test_earning_adds_exactly_the_points(held: Lots, amount: int, end: datetime) -> None:
-    after = earn(held, amount, expires_at=end)
+@given(lots(), points, ends, starts)
+def test_earning_adds_exactly_the_points(
+    held: Lots, amount: int, end: datetime, start: datetime
+) -> None:
+    after = earn(held, amount, expires_at=end, active_at=start)
     assert balance_of(after) == balance_of(held) + amount
     assert is_well_formed(after)
 
 
-@given(lots(), points)
-def test_spending_takes_exactly_the_points(held: Lots, amount: int) -> None:
-    after = spend(held, amount)
+@given(lots(), points, moments)
+def test_taking_takes_exactly_the_points_and_says_from_where(
+    held: Lots, amount: int, at: datetime
+) -> None:
+    after, taken = take(held, amount, at=at)
     assert balance_of(after) == balance_of(held) - amount
+    assert balance_of(taken) == amount
+    assert all(lot.points > 0 for lot in taken)
     assert is_well_formed(after)
+
+
+@given(lots(), points, moments)
+def test_what_was_taken_and_is_given_back_leaves_everything_as_it_was(
+    held: Lots, amount: int, at: datetime
+) -> None:
+    after, taken = take(held, amount, at=at)
+    back = give_back(after, taken)
+    assert balance_of(back) == balance_of(held)
+    if balance_of(held) >= amount:
+        assert back == held
+
+
+@given(lots(), moments)
+def test_what_is_there_is_active_or_pending_or_expired(held: Lots, at: datetime) -> None:
+    expired = sum(lot.points for lot in held if lot.active_at <= at >= lot.expires_at)
+    assert available(held, at) + pending_of(held, at) + expired == balance_of(held)
 
 
 @given(lots(), st.sampled_from((MARCH, APRIL, MAY)))
@@ -66,28 +96,57 @@ def test_expiry_takes_what_is_past_its_end_and_nothing_else(held: Lots, at: date
     assert expire(valid, at=at) == (valid, 0)
 
 
-@given(lots(), points, points)
-def test_spending_in_two_parts_is_spending_at_once(held: Lots, one: int, other: int) -> None:
-    assert spend(spend(held, one), other) == spend(held, one + other)
+@given(lots(), points, points, moments)
+def test_taking_in_two_parts_is_taking_at_once(
+    held: Lots, one: int, other: int, at: datetime
+) -> None:
+    parts = take(take(held, one, at=at)[0], other, at=at)[0]
+    assert parts == take(held, one + other, at=at)[0]
 
 
 @given(lots())
-def test_nothing_earned_or_spent_changes_nothing(held: Lots) -> None:
-    assert earn(held, 0, expires_at=MAY) == spend(held, 0) == held
+def test_nothing_earned_or_taken_changes_nothing(held: Lots) -> None:
+    assert earn(held, 0, expires_at=MAY) == take(held, 0)[0] == give_back(held, ()) == held
 
 
-def test_what_expires_first_is_spent_first() -> None:
+def test_what_expires_first_is_taken_first() -> None:
     held = (Lot(MARCH, 50), Lot(APRIL, 50))
-    assert spend(held, 70) == (Lot(APRIL, 30),)
+    assert take(held, 70) == ((Lot(APRIL, 30),), (Lot(MARCH, 50), Lot(APRIL, 20)))
 
 
-def test_points_of_one_end_are_one_lot() -> None:
+def test_active_points_are_taken_before_pending_ones_whatever_expires_first() -> None:
+    held = (Lot(APRIL, 50, active_at=MARCH), Lot(MAY, 50))
+    before, after = MARCH - timedelta(days=1), MARCH
+    assert take(held, 60, at=before)[0] == (Lot(APRIL, 40, MARCH),)
+    assert take(held, 60, at=after)[0] == (Lot(MAY, 40),)
+
+
+def test_a_lot_that_is_named_is_taken_from_before_all_others() -> None:
+    held = (Lot(MARCH, 50), Lot(APRIL, 50), Lot(MAY, 50, active_at=APRIL))
+    assert take(held, 60, first=Lot(APRIL, 0)) == (
+        (Lot(MARCH, 40), Lot(MAY, 50, APRIL)),
+        (Lot(APRIL, 50), Lot(MARCH, 10)),
+    )
+    pending = take(held, 20, at=MARCH, first=Lot(MAY, 0, APRIL))
+    assert pending == (
+        (Lot(MARCH, 50), Lot(APRIL, 50), Lot(MAY, 30, APRIL)),
+        (Lot(MAY, 20, APRIL),),
+    )
+
+
+def test_points_of_one_pair_of_dates_are_one_lot() -> None:
     held = earn((Lot(MARCH, 5), Lot(MAY, 7)), 10, expires_at=MARCH)
     assert held == (Lot(MARCH, 15), Lot(MAY, 7))
+    assert earn(held, 3, expires_at=MAY) == (Lot(MARCH, 15), Lot(MAY, 10))
+    apart = earn(held, 3, expires_at=MAY, active_at=APRIL)
+    assert apart == (Lot(MARCH, 15), Lot(MAY, 7), Lot(MAY, 3, APRIL))
 
 
-def test_spending_more_than_there_is_leaves_one_debt_without_an_end() -> None:
-    assert spend((Lot(MARCH, 30), Lot(APRIL, 20)), 150) == (Lot(NEVER, -100),)
+def test_taking_more_than_there_is_leaves_one_debt_without_an_end() -> None:
+    left, taken = take((Lot(MARCH, 30), Lot(APRIL, 20)), 150)
+    assert left == (Lot(NEVER, -100),)
+    assert taken == (Lot(MARCH, 30), Lot(APRIL, 20), Lot(NEVER, 100))
+    assert take(left, 5)[0] == (Lot(NEVER, -105),)
 
 
 @pytest.mark.parametrize(
@@ -100,12 +159,20 @@ def test_new_points_pay_a_debt_first(earned: int, left: Lots) -> None:
 def test_a_debt_does_not_expire() -> None:
     debt = (Lot(NEVER, -5),)
     assert expire(debt, at=datetime(2199, 1, 1, tzinfo=UTC)) == (debt, 0)
+    assert available(debt, MARCH) == -5
 
 
 def test_a_lot_is_worth_nothing_at_the_very_moment_it_ends() -> None:
-    held = (Lot(APRIL, 9),)
-    assert expire(held, at=APRIL - timedelta(milliseconds=1)) == (held, 0)
+    held, before = (Lot(APRIL, 9),), APRIL - timedelta(milliseconds=1)
+    assert expire(held, at=before) == (held, 0)
     assert expire(held, at=APRIL) == ((), 9)
+    assert (available(held, before), available(held, APRIL)) == (9, 0)
+
+
+def test_a_pending_lot_can_be_spent_from_the_very_moment_it_becomes_active() -> None:
+    held, before = (Lot(MAY, 9, APRIL),), APRIL - timedelta(milliseconds=1)
+    assert (available(held, before), pending_of(held, before)) == (0, 9)
+    assert (available(held, APRIL), pending_of(held, APRIL)) == (9, 0)
 
 
 @pytest.mark.parametrize(
@@ -119,35 +186,25 @@ def test_a_lot_is_worth_nothing_at_the_very_moment_it_ends() -> None:
         ("2026-12-31", 2, "2027-02-28"),
         ("2024-02-29", 12, "2025-02-28"),
         ("2024-02-29", 48, "2028-02-29"),
+        ("2025-01-31", 0, "2025-01-31"),
     ],
 )
-def test_the_last_valid_day_is_the_same_day_of_a_later_month_or_its_last(
+def test_months_later_is_the_same_day_of_the_month_or_its_last(
     earned_on: str, months: int, last_day: str
 ) -> None:
-    day = date.fromisoformat(earned_on)
-    assert add_months(day, months) == date.fromisoformat(last_day)
-    earned_at = datetime(day.year, day.month, day.day, 15, tzinfo=UTC)
-    end = expiry_after_months(earned_at, months, ZoneInfo("UTC"))
-    midnight = datetime.fromisoformat(f"{last_day}T00:00:00+00:00")
-    assert end == midnight + timedelta(days=1)
+    assert add_months(date.fromisoformat(earned_on), months) == date.fromisoformat(last_day)
 
 
-def test_the_day_of_earning_is_the_day_in_the_programmes_zone() -> None:
-    # Half past eleven at night in UTC on the 30th is already the 31st in Berlin.
-    earned_at = datetime(2025, 1, 30, 23, 30, tzinfo=UTC)
-    end = expiry_after_months(earned_at, 2, BERLIN)
-    # The 31st of March is the last valid day; summer time has begun: midnight is 22:00 UTC.
-    assert end == datetime(2025, 3, 31, 22, tzinfo=UTC)
-
-
-@given(
-    st.datetimes(datetime(1990, 1, 3), datetime(2199, 1, 1)),  # noqa: DTZ001  # made aware below
-    st.integers(1, 240),
-    st.sampled_from(("UTC", "Europe/Berlin", "America/Sao_Paulo", "Pacific/Apia")),
+@pytest.mark.parametrize(
+    ("day", "start", "end"),
+    [
+        ("2026-01-10", "2026-01-09T23:00Z", "2026-01-10T23:00Z"),
+        # The day on which the clocks go forward has 23 hours, the one back has 25.
+        ("2026-03-29", "2026-03-28T23:00Z", "2026-03-29T22:00Z"),
+        ("2026-10-25", "2026-10-24T22:00Z", "2026-10-25T23:00Z"),
+    ],
 )
-def test_points_live_for_the_months_they_are_promised(
-    earned: datetime, months: int, zone: str
-) -> None:
-    earned_at = earned.replace(tzinfo=UTC)
-    lived = expiry_after_months(earned_at, months, ZoneInfo(zone)) - earned_at
-    assert timedelta(days=28 * months) <= lived <= timedelta(days=31 * months + 2)
+def test_a_day_is_that_of_its_zone(day: str, start: str, end: str) -> None:
+    day_ = date.fromisoformat(day)
+    assert day_start(day_, BERLIN) == datetime.fromisoformat(start)
+    assert day_end(day_, BERLIN) == datetime.fromisoformat(end)

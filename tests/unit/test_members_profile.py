@@ -13,12 +13,11 @@ from marshmallow import ValidationError
 
 from loyalty.households.service import spendable
 from loyalty.journal.model import Head
+from loyalty.kit.clock import day_in, days_to
 from loyalty.members.model import (
     BIRTHDAY_PATTERN,
     SEGMENTS_MAX,
     Identifier,
-    birthday_in,
-    days_to_birthday,
     normal,
     read_birthday,
     write_birthday,
@@ -61,7 +60,7 @@ def test_a_birthday_is_read_as_it_was_written(birthday: tuple[int, int]) -> None
 def test_29_february_is_kept_in_every_year_and_stays_in_its_month(
     year: int, kept: tuple[int, int]
 ) -> None:
-    assert birthday_in((2, 29), year) == date(year, *kept)
+    assert day_in(2, 29, year) == date(year, *kept)
 
 
 @pytest.mark.parametrize(
@@ -81,20 +80,20 @@ def test_29_february_is_kept_in_every_year_and_stays_in_its_month(
 def test_the_nearest_birthday_is_counted_across_the_year(
     birthday: tuple[int, int], on: date, expected: int
 ) -> None:
-    assert days_to_birthday(birthday, on=on) == expected
+    assert days_to(*birthday, on=on) == expected
 
 
 @given(birthdays, days)
 def test_the_days_lead_to_the_birthday_and_none_is_nearer(
     birthday: tuple[int, int], on: date
 ) -> None:
-    distance = days_to_birthday(birthday, on=on)
+    distance = days_to(*birthday, on=on)
     assert -182 <= distance <= 183
     reached = on + timedelta(days=distance)
-    assert reached == birthday_in(birthday, reached.year)
+    assert reached == day_in(*birthday, reached.year)
     for nearer in range(1 - abs(distance), abs(distance)):
         day = on + timedelta(days=nearer)
-        assert day != birthday_in(birthday, day.year)
+        assert day != day_in(*birthday, day.year)
 
 
 def test_a_profile_left_out_is_an_empty_one() -> None:

@@ -6,12 +6,14 @@ import re
 from dataclasses import replace
 from datetime import timedelta
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 
+from loyalty.program import explain as explaining
+from loyalty.program.clawback import AWARDS
 from loyalty.program.explain import explain, money
 from loyalty.program.lots import NEVER, Lot
 from loyalty.program.model import (
@@ -29,6 +31,9 @@ from loyalty.program.step import step
 from loyalty.program.validity import Expiry, UnitPolicy
 from tests.builders import BASE_RULE, NOON, after, engagement, line, program, purchase
 from tests.strategies import EVER, Event, play, programs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 EARNED_10 = "The purchase earned 10; the returned part of it, rounded half up, takes back"
 WAS_10 = {"entry": "e1", "kind": "purchase", "was": 10, "because": "late"}
@@ -278,6 +283,12 @@ def test_a_limit_says_what_it_left(limit: dict[str, Any], words: str) -> None:
     assert why(rules, purchase(), purchase()) == [f"{said} {words}"]
 
 
+def test_of_two_limits_the_narrower_is_told_with_what_the_rule_itself_gave() -> None:
+    rules = program({**BASE_RULE, "points_max": {"day": 8, "lifetime": 5}})
+    said = "10.00 EUR at 1 for every 1.00 EUR, rounded down: 10."
+    assert why(rules, purchase()) == [f"{said} The rule's limit for a member leaves 5 of them."]
+
+
 def test_a_budget_says_what_it_left() -> None:
     rules = program({"id": "f", "type": "fixed", "points": 50, "budget": 1000})
     bought = purchase(budgets={"f": 20})
@@ -404,6 +415,10 @@ def test_money_is_written_with_the_decimals_of_its_currency(
     assert money(amount, currency) == text
 
 
+def test_whatever_a_rule_can_pay_has_a_sentence() -> None:
+    assert explaining._SENTENCES.keys() >= AWARDS
+
+
 @given(programs(), EVER)
 def test_every_posting_explains_itself_with_its_points(rules: Program, events: list[Event]) -> None:
     for each in play(rules, events):
@@ -420,25 +435,34 @@ def test_the_numbers_that_a_posting_holds_lead_to_its_points(
 ) -> None:
     for each in play(rules, events):
         for posting in each.postings:
-            assert recomputed(posting, each.activity, rules) == posting.points
+            wanted = posting.inputs.get("cut", {}).get("wanted", posting.points)
+            assert recomputed(posting, each.activity, rules) == wanted
 
 
 def recomputed(posting: Posting, activity: Activity, rules: Program) -> int:
     """The points that follow from a posting's inputs, for whoever reads it years later."""
-    fixed = {rule.id: getattr(rule, "points", 0) for rule in rules.rules}
-    inputs = posting.inputs
-    if posting.kind == "spend" and inputs["per"] == "basket":
+    inputs, kind = posting.inputs, posting.kind
+    points = getattr(rules.by_id.get(posting.rule), "points", 0)
+    if kind == "spend" and inputs["per"] == "basket":
         exact = Fraction(inputs["basis"] * inputs["points"], inputs["per_amount"])
         return ROUNDINGS[inputs["rounding"]](exact)
-    if posting.kind == "multiplier":
+    if kind == "multiplier":
         exact = Fraction(inputs["base"]) * (Fraction(inputs["factor"]) - 1)
         return ROUNDINGS[inputs["rounding"]](exact)
-    if posting.kind == "fixed":
-        return int(inputs["count"] * inputs["points"])
-    if posting.kind == "clawback" and inputs["policy"] == "may_go_negative":
+    if kind == "clawback" and inputs["policy"] == "may_go_negative":
         return -int(inputs["due"])
-    if posting.kind in ("engagement", "nth_channel", "first_on_channel"):
-        return fixed[posting.rule]
+    if kind in COUNTED:
+        return COUNTED[kind](inputs) * int(points)
     # What expired, what a line-by-line rule gave and what a poor balance could give back are
     # facts of the moment: their numbers stand in the posting itself.
-    return activity.points if posting.kind == "adjustment" else posting.points
+    return activity.points if kind == "adjustment" else posting.points
+
+
+# How often a rule's points were earned, by the posting's inputs.
+COUNTED: dict[str, Callable[[Any], int]] = {
+    **dict.fromkeys(("engagement", "nth_channel", "first_on_channel", "journey"), lambda _: 1),
+    "fixed": lambda inputs: inputs["count"],
+    "every_nth": lambda inputs: inputs["due"],
+    "milestone": lambda inputs: inputs["count"] >= inputs["at"],
+    "streak": lambda inputs: inputs["count"] >= inputs["n"],
+}

@@ -140,6 +140,33 @@ def test_gift_cards_are_money_and_points_are_not_unless_the_basis_says_so(
     assert awarded(program(spend(basis=basis)), purchase(line(10_000), payment=payment)) == points
 
 
+@pytest.mark.parametrize(
+    ("off", "basis", "points"),
+    [
+        ({"coupon_amount": 1000}, {}, 90),
+        ({"coupon_amount": 1000}, {"coupons_earn": True}, 100),
+        ({"discount_amount": 2500}, {}, 75),
+        ({"discount_amount": 2500}, {"order_discounts_earn": True}, 100),
+        ({"coupon_amount": 1000, "discount_amount": 2500}, {}, 65),
+        ({"coupon_amount": 1000, "discount_amount": 2500}, {"coupons_earn": True}, 75),
+        ({"coupon_amount": 1000, "payment": Payment(points_amount=4000)}, {}, 50),
+        ({"coupon_amount": 10_000}, {}, 0),
+    ],
+)
+def test_discounts_and_coupons_of_the_order_lower_the_basis_unless_they_earn(
+    off: dict[str, Any], basis: dict[str, bool], points: int
+) -> None:
+    assert awarded(program(spend(basis=basis)), purchase(line(10_000), **off)) == points
+
+
+def test_a_coupon_lowers_each_line_and_tax_and_shipping_in_proportion() -> None:
+    milk = program(spend(only={"skus": ["milk"]}))
+    assert awarded(milk, purchase(line(4000), line(6000, sku="wine"), coupon_amount=1000)) == 36
+    taxed = purchase(line(8000, tax=1000), shipping_amount=1000, coupon_amount=1000)
+    assert awarded(program(spend()), taxed) == 72
+    assert awarded(program(spend(basis={"with_tax": True, "shipping_earns": True})), taxed) == 90
+
+
 def test_what_is_paid_with_points_is_taken_off_every_line_in_proportion() -> None:
     rules = program(spend(only={"skus": ["milk"]}))
     bought = purchase(line(4000), line(6000, sku="wine"), payment=Payment(points_amount=5000))
@@ -193,6 +220,7 @@ def test_the_basis_is_the_exact_share_of_what_was_paid_in_money(
     ) + (shipping * bought.shipping_amount)
     charged = sum(each.amount + each.tax for each in bought.lines) + bought.shipping_amount
     unpaid = charged - bought.payment.gift_card_amount - bought.payment.points_amount
+    unpaid -= bought.discount_amount + bought.coupon_amount
     exact = Fraction(worth * unpaid, charged) if charged else worth
     counted = awarded(program(spend(per_amount=1, basis=basis)), bought)
     assert 0 <= counted - exact < 1

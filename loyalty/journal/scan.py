@@ -1,0 +1,96 @@
+"""All journals one after the other, for what looks at the whole shop. It only reads.
+
+Members come in the order of their ids, page by page, so that memory stays flat and a database that
+starts anew in between ends nothing but the page.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pymongo import ASCENDING, DESCENDING
+
+from loyalty.journal.codec import state_from_document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pymongo.database import Database
+
+    from loyalty.kit.mongo import Document
+    from loyalty.program.model import State
+
+MEMBERS_A_PAGE = 500
+
+
+class MemberHead(NamedTuple):
+    """Where one member's journal stands: its last entry, and the state after it."""
+
+    member_id: str
+    entry_id: str
+    seq: int
+    state: State
+
+
+class JournalScan:
+    """Every member's journal, for audits, simulations and sums."""
+
+    def __init__(self, database: Database[Document]) -> None:
+        self._journal = database["journal"]
+        self._budgets = database["budgets"]
+        self._members = database["members"]
+
+    def member_count(self) -> int:
+        """About how many members there are, for a progress bar: read off, not counted."""
+        return self._members.estimated_document_count()
+
+    def member_ids(self) -> Iterator[str]:
+        """The members that have a journal, in order: one key of the index each."""
+        after = ""
+        while found := self._page(after, {}, MEMBERS_A_PAGE):
+            yield from (each["_id"] for each in found)
+            after = found[-1]["_id"]
+
+    def heads(self, *, after: str = "") -> Iterator[MemberHead]:
+        """The heads of all journals, in the order of the members: one document each.
+
+        Args:
+            after: only members with greater ids.
+        """
+        while found := self.heads_page(after, limit=MEMBERS_A_PAGE):
+            yield from found
+            after = found[-1].member_id
+
+    def heads_page(self, after: str, *, limit: int) -> list[MemberHead]:
+        """The heads of the next members after one."""
+        newest = {name: {"$first": f"${name}"} for name in ("seq", "state")}
+        found = self._page(after, {"entry": {"$first": "$_id"}, **newest}, limit)
+        return [
+            MemberHead(
+                each["_id"], str(each["entry"]), each["seq"], state_from_document(each["state"])
+            )
+            for each in found
+        ]
+
+    def documents(self, member_id: str) -> Iterator[Document]:
+        """A member's entries as they are kept, oldest first, readable or not."""
+        return iter(self._journal.find({"member": member_id}).sort("seq", ASCENDING))
+
+    def spent(self) -> dict[str, int]:
+        """What each campaign's budget counts as spent."""
+        return {each["_id"]: each["spent"] for each in self._budgets.find()}
+
+    def unique_indexes(self) -> set[str]:
+        """The names of the unique indexes that guard the journal."""
+        found = self._journal.index_information()
+        return {name for name, index in found.items() if index.get("unique")}
+
+    def _page(self, after: str, wanted: Document, limit: int) -> list[Document]:
+        pipeline: list[Document] = [
+            {"$match": {"member": {"$gt": after}}},
+            # In the index's own order, so that one entry of each member is all that is looked at.
+            {"$sort": {"member": ASCENDING, "seq": DESCENDING}},
+            {"$group": {"_id": "$member", **wanted}},
+            {"$limit": limit},
+        ]
+        return list(self._journal.aggregate(pipeline))
