@@ -289,9 +289,10 @@ class _Converter(OpenAPIConverter):
         return result
 
     def one_of(self, field: Field[Any], **_: Any) -> dict[str, Any]:
-        """The shapes of a `OneOf` field."""
+        """The shapes of a `OneOf` field, and what else a field says of itself."""
         if not isinstance(field, OneOf):
-            return {}
+            own: dict[str, Any] = getattr(field, "extra_json_schema", {})
+            return own
         resolve: Any = self.resolve_nested_schema
         shapes = [resolve(shape) for shape in field.shapes.values()]
         return {"oneOf": shapes, "type": "object"}
@@ -680,6 +681,8 @@ def audit_command(settings: Settings, member_id: str | None, sample: int | None)
     with _opened(settings) as parts, _bars() as bars:
         scope, stores = Scope(member_id, sample), parts.stores
         report = audit(scope, at=now(), scan=parts.scan, stores=stores, progress=_counting(bars))
+    if member_id and not report.entries:
+        raise click.ClickException("There is no journal of that member.")
     _print(tables.audit_tables(report))
     for note in report.notes:
         click.echo(note)

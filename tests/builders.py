@@ -17,6 +17,7 @@ from loyalty.program.book import Book
 from loyalty.program.document import ProgramSchema, check, read
 from loyalty.program.model import POINTS, Activity, Back, Line, Posting, Program, State
 from loyalty.program.step import points_of, step
+from loyalty.versions.service import publish
 from tests.api.contract import conforms
 
 if TYPE_CHECKING:
@@ -225,3 +226,13 @@ def enrolled(parts: Parts) -> str:
     member = Member(new_member_id(), "active", NOON)
     parts.members.add(member, [])
     return member.id
+
+
+def published(parts: Parts, *rules: dict[str, Any], **frame: Any) -> Program:
+    """A programme that is published: entries name its version, and folds find it."""
+    document: Any = ProgramSchema().load(program_document(*rules, **frame))
+    shelf = parts.stores.programs
+    version = publish(
+        document, starts_at=None, at=now(), by="tests", request_key=None, shelf=shelf
+    ).version
+    return shelf.version(version.number)

@@ -11,7 +11,7 @@ from loyalty.kit.errors import ConflictError
 from loyalty.program.sampling import draw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
     from loyalty.audit.liability import Expiring
@@ -67,7 +67,8 @@ def liability(
         NoProgramError: none is published.
     """
     program = stores.programs.at(at)
-    sample = draw(scan.member_ids(), seed=SAMPLE_SEED, members=SAMPLE_MEMBERS)
+    ids = _told(scan, progress)
+    sample = draw(ids, seed=SAMPLE_SEED, members=SAMPLE_MEMBERS)
     sums: dict[str, Outstanding] = {}
     breakage: dict[str, Breakage] = {}
     idle = _idle_units(stores)
@@ -86,6 +87,13 @@ def liability(
         "members": sample.of,
         "units": report(sums, breakage, program),
     }
+
+
+def _told(scan: JournalScan, progress: Callable[[int, int, str], None]) -> Iterator[str]:
+    total = scan.member_count()
+    for done, member_id in enumerate(scan.member_ids(), 1):
+        progress(done, max(total, done), "draw")
+        yield member_id
 
 
 def _idle_units(stores: Stores) -> set[str]:

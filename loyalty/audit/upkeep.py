@@ -2,6 +2,7 @@
 
 Nothing waits for a passage to be right: every read settles what is due by itself. It is for those
 who read the journal: an expiry becomes an entry with its own explanation on the day it happens.
+Reminders are not sent from here: whoever sends them asks `GET /v1/expiries` beforehand.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def append_all(
         pending: Future[int] | None = None
         while group := list(islice(groups, MEMBERS_A_READ)):
             astray: set[str] = set()
-            for drafts, entries in _chunks(_entries(group, stores)):
+            for drafts, entries in _chunks(_entries(group, astray, stores)):
                 if pending:
                     written += pending.result()
                 pending = writer.submit(_write, drafts, entries, astray, stores)
@@ -62,7 +62,10 @@ def append_all(
     return written
 
 
-def _entries(group: Sequence[Sequence[Draft]], stores: Stores) -> Iterator[tuple[Draft, Entry]]:
+def _entries(
+    group: Sequence[Sequence[Draft]], astray: set[str], stores: Stores
+) -> Iterator[tuple[Draft, Entry]]:
+    """The entries of the drafts; `astray` takes the members of whom one needs more than a head."""
     keys = [draft.key for drafts in group for draft in drafts]
     seen = stores.journal.seen(keys)
     heads = stores.journal.heads([drafts[0].member_id for drafts in group if drafts])
@@ -71,6 +74,8 @@ def _entries(group: Sequence[Sequence[Draft]], stores: Stores) -> Iterator[tuple
         for draft in sorted(drafts, key=lambda each: (each.activity.occurred_at, each.key)):
             if draft.key not in seen:
                 entry = entry_after(head, draft)
+                if _is_late(head, draft) or _moves_more(draft, entry, stores):
+                    astray.add(draft.member_id)
                 head = Head(entry.seq, entry.state)
                 yield draft, entry
 
@@ -147,12 +152,20 @@ def _planned(drafts: Sequence[Draft], stores: Stores) -> list[tuple[int, Entry]]
 
 def _plain(head: Head | None, draft: Draft, stores: Stores) -> Entry | None:
     """The draft's entry on the head, unless it takes more than that."""
-    is_late = head is not None and head.state.last is not None and draft.order <= head.state.last
-    if is_late or draft.activity.kind not in PLAIN:
+    if _is_late(head, draft) or draft.activity.kind not in PLAIN:
         return None
     try:
         entry = entry_after(head, draft)
     except ConflictError:
         return None
-    moves_more = granted(entry.postings, draft.program) or ripples_of([(draft, [entry])], stores)
-    return None if moves_more else entry
+    return None if _moves_more(draft, entry, stores) else entry
+
+
+def _is_late(head: Head | None, draft: Draft) -> bool:
+    return head is not None and head.state.last is not None and draft.order <= head.state.last
+
+
+def _moves_more(draft: Draft, entry: Entry, stores: Stores) -> bool:
+    """Whether the entry takes of a budget, or does something to another member."""
+    is_granted = bool(granted(entry.postings, draft.program))
+    return is_granted or bool(ripples_of([(draft, [entry])], stores))

@@ -144,16 +144,50 @@ def _completed(draft: Draft, stores: Stores) -> Draft:
     Raises:
         ReturnExceedsPurchaseError: more comes back than is left.
     """
-    activity = draft.activity
+    activity = replace(draft.activity, key=draft.key)
     if activity.back is None and activity.kind != "restore":
         return draft
-    book = _book(draft.member_id, _refers_to(activity), stores)
+    facts = _related(draft.member_id, _refers_to(activity), stores)
     try:
-        complete = book.complete(activity, strict=True)
-        document = {**draft.document, **_told(complete, book)}
+        complete, told = _judged(activity, facts)
     except ExcessError as error:
         raise _excess(error) from error
-    return replace(draft, activity=complete, document=document)
+    return replace(draft, activity=complete, document={**draft.document, **told})
+
+
+def _judged(activity: Activity, facts: Sequence[_Moved]) -> tuple[Activity, dict[str, Any]]:
+    """The activity with what it undoes, and what its document says of that.
+
+    Raises:
+        ExcessError: more comes back than is left.
+    """
+    book = _book(facts)
+    try:
+        complete = book.complete(activity, strict=True)
+    except ExcessError as error:
+        # What came back later took what was left; it may have been less when this came back.
+        order = activity.occurred_at, activity.key
+        book = _book([each for each in facts if each.order < order])
+        complete = book.complete(activity, strict=True)
+        if not _leaves_enough(complete, facts):
+            raise error from None
+    return complete, _told(complete, book)
+
+
+def _leaves_enough(activity: Activity, facts: Sequence[_Moved]) -> bool:
+    """Whether later returns that say how much they take still find it."""
+    order = activity.occurred_at, activity.key
+    later = [each for each in facts if each.order > order]
+    book = _book([*(each for each in facts if each.order < order), _Moved(activity, ())])
+    for each in later:
+        back = each.activity.back
+        is_open = back is None or (back.lines is None and back.amount is None)
+        try:
+            book.complete(each.activity, strict=not is_open)
+        except ExcessError:
+            return False
+        book.record(*each)
+    return True
 
 
 def _told(activity: Activity, book: Book) -> dict[str, Any]:
@@ -177,13 +211,30 @@ def _excess(error: ExcessError) -> ReturnExceedsPurchaseError:
     return ReturnExceedsPurchaseError(mistake.message, errors=(mistake,))
 
 
-def _book(member_id: str, key: str, stores: Stores) -> Book:
-    """A book with all that one return is about, out of a few indexed reads."""
+class _Moved(NamedTuple):
+    """A fact and what it moved, by all that is known now."""
+
+    activity: Activity
+    postings: Postings
+
+    @property
+    def order(self) -> tuple[datetime, str]:
+        """Where the fact belongs among the member's."""
+        return self.activity.occurred_at, self.activity.key
+
+
+def _related(member_id: str, key: str, stores: Stores) -> list[_Moved]:
+    """All that one return is about, in the order of its time, out of a few indexed reads."""
     entries = stores.journal.related(member_id, key)
     newest = restated(stores.journal.restating(member_id, [entry.key for entry in entries]))
+    facts = [_Moved(activity_of(each), newest.get(each.key, each.postings)) for each in entries]
+    return sorted(facts, key=lambda fact: fact.order)
+
+
+def _book(facts: Iterable[_Moved]) -> Book:
     book = Book()
-    for entry in sorted(entries, key=lambda each: (each.occurred_at, each.key)):
-        book.record(activity_of(entry), newest.get(entry.key, entry.postings))
+    for activity, postings in facts:
+        book.record(activity, postings)
     return book
 
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 LINES_MAX = 500
 SKUS_MAX = 50
 DETAILS_MAX = 20
-_DETAIL = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
+_DETAIL_PATTERN = "^[a-z][a-z0-9_]{0,39}$"
+_DETAIL = re.compile(_DETAIL_PATTERN.removesuffix("$") + r"\Z")
 QUANTITY_MAX = 100_000
 
 
@@ -93,6 +94,17 @@ class _MemberActivitySchema(_ActivitySchema):
 class _Details(Strict, fields.Dict):
     """A few named whole numbers and flags. Text has no place here: it could be personal."""
 
+    extra_json_schema: ClassVar[dict[str, Any]] = {
+        "maxProperties": DETAILS_MAX,
+        "propertyNames": {"pattern": _DETAIL_PATTERN},
+        "additionalProperties": {
+            "oneOf": [
+                {"type": "boolean"},
+                {"type": "integer", "minimum": -AMOUNT_MAX, "maximum": AMOUNT_MAX},
+            ]
+        },
+    }
+
     def read(self, value: Any) -> dict[str, int | bool]:
         """The details as they are."""
         if type(value) is not dict or len(value) > DETAILS_MAX:
@@ -152,6 +164,8 @@ class ReturnLineSchema(Input):
 
 class ReturnSchema(_ActivitySchema):
     """A return of a purchase, whole or in part."""
+
+    extra_json_schema: ClassVar[dict[str, Any]] = {"not": {"required": ["lines", "amount"]}}
 
     purchase = fields.Nested(PurchaseReferenceSchema, required=True)
     lines = Items(

@@ -210,13 +210,9 @@ class JournalStore:
         """
         near = self._find(
             member_id,
-            {
-                "$or": [
-                    {"key": key},
-                    {"postings.legs": key},
-                    {"activity.corrects.postings.legs": key},
-                ]
-            },
+            {"key": key},
+            {"postings.legs": key},
+            {"activity.corrects.postings.legs": key},
         )
         keys = {key, *(entry.key for entry in near if entry.kind not in RESTATING)}
         keys.update(leg for entry in near for posting in entry.postings for leg in posting.legs)
@@ -225,7 +221,7 @@ class JournalStore:
         keys.update(leg for fact, legs in again if fact in keys for leg in legs)
         wanted = list(keys)
         around = self._find(
-            member_id, {"$or": [{"key": {"$in": wanted}}, {"activity.undoes": {"$in": wanted}}]}
+            member_id, {"key": {"$in": wanted}}, {"activity.undoes": {"$in": wanted}}
         )
         indirect = [
             each["key"]
@@ -235,16 +231,23 @@ class JournalStore:
         ]
         if indirect:
             around += self._find(member_id, {"key": {"$in": indirect}})
-        gone = {each for entry in around if entry.kind == "reversal" for each in _undoes(entry)}
         facts = {entry.key: entry for entry in around if entry.kind not in RESTATING}
+        if returns := [each for each in facts if each not in keys]:
+            # A return may have been a mistake that was reversed.
+            around += self._find(member_id, {"activity.undoes": {"$in": returns}})
+        gone = {each for entry in around if entry.kind == "reversal" for each in _undoes(entry)}
         return [entry for entry in facts.values() if entry.key not in gone]
 
     def restating(self, member_id: str, keys: Sequence[str]) -> list[Entry]:
         """The entries that restate any of some facts, in the order of the journal."""
         return self._find(member_id, {"activity.corrects.key": {"$in": list(keys)}})
 
-    def _find(self, member_id: str, query: Document) -> list[Entry]:
-        found = self._journal.find({"member": member_id, **query}).sort("seq", ASCENDING)
+    def _find(self, member_id: str, *queries: Document) -> list[Entry]:
+        """The member's entries that any of the queries is about, in the order of the journal."""
+        # Were the member asked for outside, its whole journal would be read for several queries.
+        any_of = [{"member": member_id, **query} for query in queries]
+        query = {"$or": any_of} if len(any_of) > 1 else any_of[0]
+        found = self._journal.find(query).sort("seq", ASCENDING)
         return [entry_from_document(each) for each in found.limit(RELATED_MAX)]
 
     def history(self, member_id: str, *, limit: int) -> list[PastBasket]:

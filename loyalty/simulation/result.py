@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from loyalty.program.model import POINTS
+from loyalty.program.model import POINTS, ReferralRule
 from loyalty.program.money import rounded
 from loyalty.program.sampling import ESTIMATOR
 from loyalty.program.simulate import Cell
@@ -33,6 +33,8 @@ NOTES = {
     "budgets": "A first pass finds when each campaign's budget is used up, to the day; the rule"
     " pays until then. Budgets begin anew with the period.",
     "member": "What the draft asks about a member and was not asked then is taken as it is today.",
+    "referrals": "Who referred somebody is paid in both worlds where they were paid then; a rule"
+    " for referrals that is new in the draft pays the friends alone here.",
     "store": "Where a store is, if it was not asked then, is taken as it is today.",
 }
 
@@ -153,6 +155,7 @@ def _notes(draft: Program) -> list[str]:
         "decisions": True,
         "budgets": bool(draft.budgets),
         "member": draft.needs_member,
+        "referrals": any(isinstance(rule, ReferralRule) for rule in draft.rules),
         "store": draft.needs_store,
     }
     return [NOTES[name] for name, is_told in told.items() if is_told]

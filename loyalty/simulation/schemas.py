@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from marshmallow import ValidationError, fields
 
@@ -26,6 +26,8 @@ class SampleSchema(Input):
         pattern="^[A-Za-z0-9_-]+$",
         metadata={"description": "The same seed draws the same members."},
     )
+
+    extra_json_schema: ClassVar[dict[str, Any]] = {"not": {"required": ["members", "percent"]}}
 
     def check(self, data: Mapping[str, Any]) -> None:
         """One way to say how many."""

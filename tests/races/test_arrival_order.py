@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loyalty.journal.appending import append
+from loyalty.access.model import Caller
+from loyalty.journal.late import restated
+from loyalty.journal.model import HoldExpiredError, InsufficientPointsError, TooManyHoldsError
+from loyalty.journal.service import REVERSIBLE, reverse
 from loyalty.program.document import ProgramSchema, check
-from tests.builders import enrolled
+from loyalty.program.model import Activity
+from tests.builders import NOON, enrolled, unique
 from tests.races.lives import (
     arrivals,
     documents,
@@ -27,7 +35,7 @@ if TYPE_CHECKING:
 
     from app import Parts
     from loyalty.journal.model import Entry
-    from loyalty.program.model import Activity, Program
+    from loyalty.program.model import Kind, Program
 
 EXAMPLES = 25
 FEW = settings(
@@ -38,6 +46,35 @@ FEW = settings(
         HealthCheck.data_too_large,
     ],
 )
+
+
+CALLER = Caller("tests", frozenset())
+DECISIONS = ("hold", "hold", "capture", "release", "restore", "adjustment")
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """A decision to be taken, or a reversal."""
+
+    kind: Kind
+    later: timedelta
+    points: int
+    unit: str
+    lasts: timedelta
+    which: int
+
+
+def deeds(*kinds: str) -> st.SearchStrategy[Deed]:
+    """Any decision of some kinds."""
+    return st.builds(
+        Deed,
+        kind=st.sampled_from(kinds),
+        later=st.sampled_from((0, 0, 1, 24, 18 * 24)).map(lambda hours: timedelta(hours=hours)),
+        points=st.integers(1, 40),
+        unit=st.sampled_from(("points", "points", "stamps")),
+        lasts=st.sampled_from((1, 48, 30 * 24)).map(lambda hours: timedelta(hours=hours)),
+        which=st.integers(0, 9),
+    )
 
 
 def sent(parts: Parts, arrived: Sequence[Activity], rules: Program) -> list[Entry]:
@@ -63,12 +100,108 @@ def test_any_order_of_arrival_ends_like_the_order_of_time(
     is_sound(sent(parts, shuffled, rules), facts_in(renamed(life, "+"), rules))
 
 
+class Till:
+    """Sends what one member did, and takes decisions in between on what is known then."""
+
+    def __init__(self, parts: Parts, rules: Program, name: str) -> None:
+        self.parts, self.rules, self.name = parts, rules, name
+        self.member = enrolled(parts)
+        self.facts: dict[str, Activity] = {}
+        self.last = NOON
+
+    def send(self, activity: Activity) -> None:
+        """A fact arrives."""
+        recorded = append(draft_of(self.member, activity, self.rules), self.parts.stores)
+        own = recorded.entry.occurred_at
+        self.facts.setdefault(activity.key, replace(activity, occurred_at=own))
+        self.last = max(self.last, own)
+
+    def decide(self, deed: Deed) -> None:
+        """Somebody decides something, as long as the state allows it."""
+        if deed.kind == "reversal":
+            return self._reverse(deed)
+        key = f"{deed.kind}/{self.name}/{len(self.facts)}"
+        activity = Activity(
+            deed.kind, self.last + deed.later, key=key, points=deed.points, unit=deed.unit
+        )
+        if deed.kind == "hold":
+            activity = replace(activity, expires_at=activity.occurred_at + deed.lasts)
+        elif deed.kind != "adjustment":
+            holds = [each for each in self.facts.values() if each.kind == "hold"]
+            if not holds:
+                return None
+            hold = holds[deed.which % len(holds)]
+            name = "undo" if deed.kind == "restore" else "resolution"
+            points = deed.points % (hold.points + 1) if deed.kind == "capture" else 0
+            activity = replace(
+                activity, key=f"{name}/{hold.key}", hold=hold.key, points=points, unit=hold.unit
+            )
+            if activity.key in self.facts or not self._fits(activity):
+                return None
+        with suppress(InsufficientPointsError, HoldExpiredError, TooManyHoldsError):
+            self.send(activity)
+        return None
+
+    def _fits(self, activity: Activity) -> bool:
+        """Only what was captured can be restored."""
+        resolution = self.facts.get(f"resolution/{activity.hold}")
+        return activity.kind != "restore" or (
+            resolution is not None and resolution.kind == "capture"
+        )
+
+    def _reverse(self, deed: Deed) -> None:
+        known = [key for key, each in self.facts.items() if each.kind in REVERSIBLE]
+        if not known:
+            return
+        key = known[deed.which % len(known)]
+        entry = self.parts.journal.by_key(key)
+        assert entry
+        reverse(entry.id, {"reason": "x"}, caller=CALLER, at=NOON, stores=self.parts.stores)
+        del self.facts[key]
+
+    def check(self) -> list[Entry]:
+        """The journal, which is the fold of all that was sent and decided."""
+        entries = list(self.parts.journal.entries(self.member))
+        is_sound(entries, facts_in(self.facts.values(), self.rules))
+        now = restated(entries)
+        for each in entries:
+            if each.kind == "hold":
+                postings = now.get(each.key, each.postings)
+                own = [one.points for one in postings if one.rule == "redemption"]
+                assert own == [-self.facts[each.key].points]
+        return entries
+
+
+@FEW
+@given(documents(), lives(), st.data())
+def test_decisions_in_between_stay_and_the_rest_falls_into_place(
+    parts: Parts, document: dict[str, Any], life: list[Activity], data: st.DataObject
+) -> None:
+    till = Till(parts, publish(parts, document), unique("till"))
+    for activity in data.draw(arrivals(life)):
+        till.send(activity)
+        for deed in data.draw(st.lists(deeds(*DECISIONS), max_size=2)):
+            till.decide(deed)
+    till.check()
+
+
+@FEW
+@given(documents(), lives(), st.data())
+def test_what_was_reversed_is_as_if_it_had_never_been(
+    parts: Parts, document: dict[str, Any], life: list[Activity], data: st.DataObject
+) -> None:
+    till = Till(parts, publish(parts, document), unique("till"))
+    for activity in data.draw(arrivals(life, repeats=0)):
+        till.send(activity)
+        for deed in data.draw(st.lists(deeds("reversal", "hold", "capture"), max_size=1)):
+            till.decide(deed)
+    till.check()
+
+
 @settings(FEW, max_examples=100)
 @given(documents())
 def test_the_random_programmes_could_be_published(document: dict[str, Any]) -> None:
     check(ProgramSchema().load(document))
 
 
-ARGUMENTS = {
-    "test_any_order_of_arrival_ends_like_the_order_of_time": (documents(), lives(), st.data())
-}
+ARGUMENTS = dict.fromkeys(("test_any_order_of_arrival_ends_like_the_order_of_time", "test_decisions_in_between_stay_and_the_rest_falls_into_place","test_what_was_reversed_is_as_if_it_had_never_been"), (documents(), lives(), st.data()))

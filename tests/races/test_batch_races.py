@@ -8,19 +8,22 @@ from __future__ import annotations
 import http.client
 import json
 import random
+import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.builders import program_document
-from tests.races.process import Process, kill, until
+from tests.races.process import ROOT, Process, kill, until
 from tests.races.test_races import race
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 SEED = 20260301
 MEMBERS = 10
@@ -129,9 +132,7 @@ def test_two_tills_with_the_same_receipts_at_once_record_each_once(
     print(f"seed {SEED}")  # noqa: T201  # shown when the test fails
     lines = receipts(members, "twice", 600)
     shuffled = random.Random(SEED).sample(lines, len(lines))  # noqa: S311
-    answers = race(
-        [lambda each=each: sent(running, key, each) for each in (lines, lines, shuffled)]
-    )  # type: ignore[misc]
+    answers = race([partial(sent, running, key, each) for each in (lines, lines, shuffled)])
     summaries = [each[-1]["summary"] for each in answers]
     assert [each["refused"] for each in summaries] == [0, 0, 0]
     assert sum(each["recorded"] for each in summaries) == 600
@@ -211,3 +212,33 @@ def test_a_body_that_is_cut_records_nothing(running: Process, key: str, members:
             answer = b"".join(iter(lambda sock=client: sock.recv(65536), b""))  # type: ignore[misc]
         assert answer.startswith(b"HTTP/1.1 400 "), answer[:100]
     assert balances(running, key, members) == [0] * MEMBERS
+
+
+def test_the_loop_of_the_documentation_works_as_it_stands(
+    running: Process,
+    key: str,
+    members: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    [code] = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/offline-tills.md").read_text(), re.DOTALL
+    )
+    assert code.count("\n") < 60
+    till: dict[str, Any] = {}
+    exec(compile(code, "offline-tills.md", "exec"), till)  # noqa: S102  # our own documentation
+    monkeypatch.chdir(tmp_path)
+    sale = json.loads(receipts(members, "documented", 1)[0])["body"]
+    for number in range(5):
+        till["note"]("purchase", {**sale, "external_id": f"documented-{number}"})
+    till["note"]("purchase", {**sale, "currency": "USD", "external_id": "wrong"})
+    back = {"external_id": "back", "channel": "store", "store": "S1"}
+    till["note"]("return", {**back, "purchase": {"external_id": "documented-later"}})
+    assert till["upload"]("http://127.0.0.1:1", key, "till-3") == 7
+    url = f"http://127.0.0.1:{running.port}"
+    until(lambda: till["upload"](url, key, "till-3") == 1, "all but the return is there")
+    assert balances(running, key, members[:1]) == [5]
+    assert "wrong_currency" in (tmp_path / "wrong.ndjson").read_text()
+    till["note"]("purchase", {**sale, "external_id": "documented-later"})
+    until(lambda: till["upload"](url, key, "till-3") == 0, "nothing waits")
+    assert balances(running, key, members[:1]) == [5]

@@ -123,11 +123,39 @@ def test_a_page_from_the_middle_reads_that_page_only(member: str, watch: Watch) 
     assert watch.plan() == Plan({"member_seq"}, keys=20, documents=20, returned=20)
 
 
-def test_the_returns_of_a_purchase_are_found_without_reading_the_journal(
+def plans(watch: Watch) -> list[Plan]:
+    """How each read since the last look was carried out."""
+    commands, found = watch.commands, []
+    for command in commands:
+        watch.commands = [command]
+        found.append(watch.plan())
+    return found
+
+
+def test_what_undoing_a_purchase_is_about_is_found_without_reading_the_journal(
+    parts: Parts, member: str, watch: Watch
+) -> None:
+    (newest,) = parts.journal.page(member, before_seq=None, limit=1)
+    found = JournalStore(watch.database, timeout_seconds=5).related(member, newest.key)
+    assert found == [newest]
+    carried_out = plans(watch)
+    assert {name for plan in carried_out for name in plan.indexes} <= {
+        "key",
+        "undoing",
+        "standing_on",
+        "restating",
+        "restated_legs",
+    }
+    assert sum(plan.keys for plan in carried_out) <= 6
+    assert sum(plan.returned for plan in carried_out) == 2
+    assert sum(plan.documents for plan in carried_out) <= 6
+
+
+def test_what_restates_a_fact_is_found_without_reading_the_journal(
     member: str, watch: Watch
 ) -> None:
-    JournalStore(watch.database, timeout_seconds=5).returns_of(member, "purchase/store//none")
-    assert watch.plan() == Plan({"returns"}, keys=0, documents=0, returned=0)
+    JournalStore(watch.database, timeout_seconds=5).restating(member, ["purchase/store//none"])
+    assert watch.plan() == Plan({"restating"}, keys=0, documents=0, returned=0)
 
 
 def test_a_bounded_history_reads_the_newest_entries_only(member: str, watch: Watch) -> None:

@@ -15,9 +15,18 @@ from loyalty.journal.appending import append
 from loyalty.journal.bulk import append_all
 from loyalty.journal.store import JournalStore
 from loyalty.members.model import KeyReusedError
-from loyalty.program.model import Activity, State
-from loyalty.program.step import step
-from tests.builders import NOON, draft, dump, enrolled, line, program, purchase, unique
+from tests.builders import (
+    BASE_RULE,
+    NOON,
+    after,
+    draft,
+    dump,
+    enrolled,
+    line,
+    program,
+    published,
+    purchase,
+)
 from tests.strategies import compiled, documents, purchases
 
 if TYPE_CHECKING:
@@ -26,7 +35,7 @@ if TYPE_CHECKING:
     from app import Parts
     from loyalty.journal.drafts import Draft
     from loyalty.journal.model import Entry
-    from loyalty.program.model import Program
+    from loyalty.program.model import Activity, Program
 
 RULES = program()
 FEW = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -75,16 +84,10 @@ def test_in_bulk_is_the_same_as_one_by_one(
     for each in drafts:
         written = journal_of(parts, each)
         assert is_sound(written)
-        twin = enrolled(parts)
-        in_order = sorted(each, key=lambda fact: (fact.activity.occurred_at, fact.key))
-        single = [replace(fact, member_id=twin, key=unique("twin")) for fact in in_order]
-        for fact in single:
+        parts.database["journal"].delete_many({"key": {"$in": [fact.key for fact in each]}})
+        for fact in sorted(each, key=lambda fact: fact.order):
             append(fact, stores)
-        expected = [
-            replace(entry, member_id=fact.member_id, key=fact.key)
-            for entry, fact in zip(journal_of(parts, single), in_order, strict=True)
-        ]
-        assert written == expected
+        assert journal_of(parts, each) == written
 
 
 @FEW
@@ -149,6 +152,7 @@ def test_a_fact_that_comes_twice_in_one_upload_is_written_once(
 def test_another_writer_in_between_loses_nothing_and_neither_does_the_upload(
     parts: Parts, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
+    published(parts, BASE_RULE)
     monkeypatch.setattr(bulk, "ENTRIES_A_WRITE", chunk)
     busy, quiet = days(enrolled(parts), 7), days(enrolled(parts), 7)
     at_the_till = draft(busy[0].member_id, purchase(line(10_000), at=NOON), RULES)
@@ -163,6 +167,7 @@ def test_another_writer_in_between_loses_nothing_and_neither_does_the_upload(
 def test_an_upload_that_another_one_overtakes_writes_what_is_left(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    published(parts, BASE_RULE)
     monkeypatch.setattr(bulk, "ENTRIES_A_WRITE", 2)
     facts = days(enrolled(parts), 7)
     _interrupt(monkeypatch, lambda: [append(each, parts.stores) for each in facts[2:4]])
@@ -170,6 +175,36 @@ def test_an_upload_that_another_one_overtakes_writes_what_is_left(
     written = journal_of(parts, facts)
     assert is_sound(written)
     assert written[-1].balance_after == 28
+
+
+def test_an_upload_of_older_facts_is_folded_where_they_belong(parts: Parts) -> None:
+    limited = {**BASE_RULE, "points_max": {"month": 5}}
+    rules = published(parts, limited)
+    member = enrolled(parts)
+    newest, *older = [
+        draft(member, purchase(line(200), at=NOON + timedelta(days=day)), rules)
+        for day in (20, 1, 2, 3)
+    ]
+    append(newest, parts.stores)
+    assert append_all([older], parts.stores) == 3
+    entries = [each for each in parts.journal.entries(member) if each.kind != "correction"]
+    assert [each.occurred_at for each in entries] == [
+        each.activity.occurred_at for each in [newest, *older]
+    ]
+    in_order = sorted([newest, *older], key=lambda each: each.order)
+    expected = after(rules, *(replace(each.activity, key=each.key) for each in in_order))
+    head = parts.journal.head(member)
+    assert head
+    assert head.state == expected
+    assert head.state.balance == 5
+
+
+def test_an_upload_that_takes_of_a_budget_stays_within_it(parts: Parts) -> None:
+    rules = published(parts, {**BASE_RULE, "budget": 25})
+    groups = [[draft(enrolled(parts), purchase(), rules)] for _ in range(4)]
+    assert append_all(groups, parts.stores) == 4
+    paid = [journal_of(parts, group)[0].points for group in groups]
+    assert paid == [10, 10, 5, 0]
 
 
 def _interrupt(monkeypatch: pytest.MonkeyPatch, deed: Callable[[], object]) -> None:
@@ -211,9 +246,7 @@ def test_nothing_is_nothing(parts: Parts) -> None:
 def test_the_state_after_an_upload_is_the_fold_of_its_activities(parts: Parts) -> None:
     facts = days(enrolled(parts), 5)
     append_all([facts], parts.stores)
-    state = State()
-    for each in facts:
-        state, _ = step(RULES, state, each.activity)
+    state = after(RULES, *(replace(each.activity, key=each.key) for each in facts))
     head = parts.journal.head(facts[0].member_id)
     assert head
     assert head.state == state

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loyalty.access.model import Caller
-from loyalty.journal import returns
 from loyalty.journal.appending import append
 from loyalty.journal.model import PurchaseNotFoundError, ReturnExceedsPurchaseError
 from loyalty.journal.returns import record_return
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from app import Parts
     from loyalty.journal.drafts import Recorded, Stores
 
+_seconds = itertools.count(1)
 TILL = Caller("till", frozenset())
 FEW = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 RULES = (
@@ -62,6 +64,11 @@ def buy(stores: Stores, member: str, *lines: Any) -> str:
     return receipt
 
 
+def later() -> datetime:
+    """A moment after all that were before."""
+    return NOON + timedelta(seconds=next(_seconds))
+
+
 def give_back(stores: Stores, receipt: str, **quantities: int) -> Recorded:
     """Return units of a purchase, or all that is left."""
     body: dict[str, Any] = {
@@ -71,7 +78,7 @@ def give_back(stores: Stores, receipt: str, **quantities: int) -> Recorded:
     }
     if quantities:
         body["lines"] = [{"sku": sku, "quantity": count} for sku, count in quantities.items()]
-    return record_return(body, caller=TILL, at=NOON, stores=stores)
+    return record_return(body, caller=TILL, at=later(), stores=stores)
 
 
 BASKETS = st.lists(
@@ -137,16 +144,71 @@ def test_a_return_keeps_what_came_back_and_what_for(parts: Parts, stores: Stores
     assert entry.activity["returned"] == [
         {"position": 0, "sku": "milk", "quantity": 1, "amount": 500}
     ]
-    assert parts.journal.returns_of(member, f"purchase/store//{receipt}") == [entry]
+    assert entry.activity["undoes"] == [f"purchase/store//{receipt}"]
+    assert entry.activity["back_lines"] == [["milk", 1]]
+    assert [each.key for each in parts.journal.related(member, f"purchase/store//{receipt}")] == [
+        f"purchase/store//{receipt}",
+        entry.key,
+    ]
 
 
-def test_a_purchase_comes_back_in_a_bounded_number_of_pieces(
-    parts: Parts, stores: Stores, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(returns, "RETURNS_MAX", 2)
+def test_money_comes_back_without_goods_until_none_is_left(parts: Parts, stores: Stores) -> None:
     member = enrolled(parts)
-    receipt = buy(stores, member, line(quantity=5))
-    give_back(stores, receipt, milk=1)
-    give_back(stores, receipt, milk=1)
-    with pytest.raises(ReturnExceedsPurchaseError, match="2 pieces"):
-        give_back(stores, receipt)
+    receipt = buy(stores, member, line(1000), line(3000, sku="toy"))
+    entry = money_back(stores, receipt, 1000).entry
+    assert [(each["sku"], each["amount"]) for each in entry.activity["returned"]] == [
+        ("milk", 250),
+        ("toy", 750),
+    ]
+    with pytest.raises(ReturnExceedsPurchaseError) as refusal:
+        money_back(stores, receipt, 3001)
+    assert refusal.value.errors[0] == ("amount", "1 more than is left.")
+    money_back(stores, receipt, 3000)
+    head = parts.journal.head(member)
+    assert head
+    assert (head.state.balance, head.state.purchases) == (0, 0)
+
+
+def money_back(stores: Stores, receipt: str, amount: int) -> Recorded:
+    """Return money of a purchase."""
+    body = {
+        "external_id": unique("return"),
+        "channel": "store",
+        "purchase": {"external_id": receipt},
+        "amount": amount,
+    }
+    return record_return(body, caller=TILL, at=later(), stores=stores)
+
+
+def test_goods_that_come_back_after_their_money_bring_nothing_more(
+    parts: Parts, stores: Stores
+) -> None:
+    member = enrolled(parts)
+    receipt = buy(stores, member, line(1000, quantity=2))
+    other = buy(stores, member, line(1000))
+    money_back(stores, receipt, 1000)
+    entry = give_back(stores, receipt, milk=2).entry
+    assert entry.points == 0
+    head = parts.journal.head(member)
+    assert head
+    assert head.state.purchases == 1
+    give_back(stores, other)
+    head = parts.journal.head(member)
+    assert head
+    assert (head.state.balance, head.state.purchases) == (0, 0)
+
+
+def test_a_return_of_goods_sold_on_another_till_whose_clock_is_behind_comes_after_the_sale(
+    parts: Parts, stores: Stores
+) -> None:
+    member = enrolled(parts)
+    receipt = buy(stores, member, line())
+    body = {
+        "external_id": unique("return"),
+        "channel": "store",
+        "purchase": {"external_id": receipt},
+        "occurred_at": NOON - timedelta(minutes=3),
+    }
+    entry = record_return(body, caller=TILL, at=NOON, stores=stores).entry
+    assert entry.occurred_at == NOON
+    assert entry.state.balance == 0

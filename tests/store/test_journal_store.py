@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from bson.errors import InvalidDocument
 
+from loyalty.access.model import Caller
+from loyalty.journal import late
 from loyalty.journal.appending import append
 from loyalty.journal.drafts import entry_after
 from loyalty.journal.model import (
@@ -20,18 +22,33 @@ from loyalty.journal.model import (
     PointsOutOfRangeError,
     StaleHeadError,
 )
+from loyalty.journal.service import reverse
 from loyalty.journal.store import JournalStore, PastBasket
 from loyalty.kit.mongo import DURABLE
 from loyalty.members.model import KeyReusedError, MemberNotFoundError
 from loyalty.members.service import new_member_id
 from loyalty.program.model import Activity, State
-from loyalty.program.step import step
-from tests.builders import NOON, draft, dump, engagement, enrolled, line, program, purchase, unique
+from tests.builders import (
+    BASE_RULE,
+    NOON,
+    after,
+    draft,
+    dump,
+    engagement,
+    enrolled,
+    giving_back,
+    line,
+    program,
+    published,
+    purchase,
+    unique,
+)
 from tests.store.watching import watching
 
 if TYPE_CHECKING:
     from app import Parts
     from loyalty.kit.settings import Settings
+    from loyalty.program.model import Program
 
 RULES = program()
 
@@ -116,9 +133,9 @@ def test_an_entry_that_cannot_be_written_whole_is_not_written_at_all(parts: Part
 
 
 def test_numbers_have_no_gaps_and_every_entry_stands_on_the_one_before(parts: Parts) -> None:
-    member, stores = enrolled(parts), parts.stores
+    rules, member, stores = published(parts, BASE_RULE), enrolled(parts), parts.stores
     with ThreadPoolExecutor(8) as writers:
-        drafts = [draft(member, purchase(line(100 * n)), RULES) for n in range(1, 41)]
+        drafts = [draft(member, purchase(line(100 * n)), rules) for n in range(1, 41)]
         recorded = list(writers.map(lambda each: append(each, stores), drafts))
     assert not any(each.is_replay for each in recorded)
     entries = list(parts.journal.entries(member))
@@ -165,13 +182,16 @@ def test_a_correction_that_would_overdraw_is_refused_with_the_balance_of_that_da
 ) -> None:
     rules = program(expires_after_months=1)
     member = enrolled(parts)
-    append(draft(member, purchase(line(10_000)), rules), parts.stores)
+    bought = draft(member, purchase(line(10_000)), rules)
+    append(bought, parts.stores)
     with pytest.raises(InsufficientPointsError, match="The balance is 100"):
         append(draft(member, correction(-101), rules), parts.stores)
-    late = replace(correction(-1), occurred_at=NOON + timedelta(days=60))
+    by_then = replace(correction(-1), occurred_at=NOON + timedelta(days=60))
     with pytest.raises(InsufficientPointsError, match="The balance is 0"):
-        append(draft(member, late, rules), parts.stores)
-    assert parts.journal.head(member) == Head(1, step(rules, State(), purchase(line(10_000)))[0])
+        append(draft(member, by_then, rules), parts.stores)
+    assert parts.journal.head(member) == Head(
+        1, after(rules, replace(bought.activity, key=bought.key))
+    )
 
 
 def test_a_balance_that_no_json_reader_could_hold_exactly_is_refused(parts: Parts) -> None:
@@ -226,13 +246,73 @@ def returned(member: str, seq: int, purchase_key: str) -> Entry:
     )
 
 
-def test_the_returns_of_a_purchase_are_its_own(parts: Parts) -> None:
-    member = new_member_id()
-    bought, other = entry(member, 1), entry(member, 2)
-    back = returned(member, 3, bought.key)
-    parts.journal.append_many([bought, other, back, returned(member, 4, other.key)])
-    assert parts.journal.returns_of(member, bought.key) == [back]
-    assert parts.journal.returns_of(new_member_id(), bought.key) == []
+NTH = {"id": "nth", "type": "nth_channel", "n": 2, "window_days": 30, "points": 100}
+
+
+def written(parts: Parts, rules: Program, *activities: Activity) -> list[str]:
+    """The keys of what one new member did; a return names its purchase by its place here."""
+    member, keys = enrolled(parts), list[str]()
+    for number, activity in enumerate(activities):
+        at = NOON + timedelta(days=number)
+        back = activity.back
+        if back:
+            back = back._replace(purchase_key=keys[int(back.purchase_key)])
+        fact = draft(member, replace(activity, occurred_at=at, back=back), rules)
+        append(fact, parts.stores)
+        keys.append(fact.key)
+    return keys
+
+
+def related(parts: Parts, key: str) -> set[str]:
+    """The keys of the facts that undoing one is about."""
+    fact = parts.journal.by_key(key)
+    assert fact
+    return {entry.key for entry in parts.journal.related(fact.member_id, key)}
+
+
+def test_a_purchase_is_undone_with_its_own_returns_and_with_nobody_elses(parts: Parts) -> None:
+    rules = published(parts, BASE_RULE)
+    keys = written(
+        parts, rules, purchase(), purchase(), giving_back("0"), giving_back("1", amount=5)
+    )
+    assert related(parts, keys[0]) == {keys[0], keys[2]}
+    assert related(parts, keys[1]) == {keys[1], keys[3]}
+    assert parts.journal.related(new_member_id(), keys[0]) == []
+
+
+def test_a_purchase_is_undone_with_what_stands_on_it_and_with_what_that_stands_on(
+    parts: Parts,
+) -> None:
+    rules = published(parts, BASE_RULE, NTH)
+    web, app = purchase(channel="web"), purchase(channel="app")
+    keys = written(parts, rules, web, web, app, app, giving_back("2", amount=5))
+    # The bonus on the app stands on both purchases on the web.
+    assert related(parts, keys[0]) == {keys[0], keys[1], keys[2], keys[4]}
+    assert related(parts, keys[3]) == {keys[3]}
+
+
+def test_what_was_restated_is_found_with_its_newest_postings(parts: Parts) -> None:
+    rules = published(parts, {**BASE_RULE, "points_max": {"lifetime": 15}})
+    member = enrolled(parts)
+    newer = draft(member, purchase(at=NOON + timedelta(days=1)), rules)
+    older = draft(member, purchase(), rules)
+    for fact in (newer, older):
+        append(fact, parts.stores)
+    (correction_,) = parts.journal.restating(member, [newer.key])
+    assert (correction_.kind, correction_.points) == ("correction", -5)
+    assert correction_.activity["because"] == older.key
+    assert parts.journal.restating(member, [older.key]) == []
+    assert [each.points for each in late.restated([correction_])[newer.key]] == [5]
+
+
+def test_a_fact_that_was_reversed_is_related_to_nothing_any_more(parts: Parts) -> None:
+    rules = published(parts, BASE_RULE)
+    keys = written(parts, rules, purchase(), giving_back("0", amount=500))
+    wrong = parts.journal.by_key(keys[1])
+    assert wrong
+    body = {"reason": "by mistake", "actor": "tests"}
+    reverse(wrong.id, body, caller=Caller("till", frozenset()), at=NOON, stores=parts.stores)
+    assert related(parts, keys[0]) == {keys[0]}
 
 
 def test_history_holds_purchases_and_what_came_back_newest_first(parts: Parts) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +18,7 @@ from tests.strategies import EVER, Event, play, programs
 
 MARCH, APRIL, MAY, JUNE = (datetime(2026, month, 1, tzinfo=UTC) for month in (3, 4, 5, 6))
 TICK = timedelta(milliseconds=1)
-IDLE = {"units": {"points": {"expiry": {"idle_days": 30}}}}
+IDLE: dict[str, Any] = {"units": {"points": {"expiry": {"idle_days": 30}}}}
 
 
 def moved(postings: tuple[Posting, ...]) -> list[tuple[str, int]]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from loyalty.program.awards import LEGS_MAX
 from loyalty.program.book import Book
-from loyalty.program.lots import NEVER, available
+from loyalty.program.lots import NEVER, Lot, available
 from loyalty.program.model import Activity, Back, Posting, Program, State
 from loyalty.program.step import (
     GLANCES_MAX,
@@ -422,7 +422,7 @@ def test_a_transfer_takes_points_with_their_dates_and_brings_them_so() -> None:
     state, (posting,) = outcomes(rules, purchase(), Activity("transfer", NOON, points=4))[-1]
     lots = after(rules, replace(purchase(), lines=(purchase().lines[0],))).lots["points"]
     assert (state.balance, posting.points) == (6, -4)
-    (given_lot,) = (strategies.Lot(*each) for each in posting.inputs["lots"])
+    (given_lot,) = (Lot(*each) for each in posting.inputs["lots"])
     assert given_lot == lots[0]._replace(points=4)
     receiving = Activity("transfer", NOON, points=4, lots=(given_lot,))
     received, (posting,) = step(program(), State(), receiving)
