@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from app import assemble, initialise
-from benchmarks import driver, load, oracle, rules
+from benchmarks import driver, load, oracle, past, rules
 from benchmarks.measure import Row, Side, compare, compare_speeds, in_turn, memory_mib
 from benchmarks.stage import CLIENTS, PEER_DATABASE, receipts
 from loyalty.importing.complete_journey import CHANNELS_BY_DIGIT, Journey
@@ -59,10 +59,12 @@ class Size(NamedTuple):
     latency_pairs: int
     step_repeats: int
     oracle_scale: float
+    # None: all of them.
+    year_households: int | None
 
 
-FULL = Size(60, 9, 2.0, 60, 5, 20_000, 600, 5, 0.1)
-QUICK = Size(24, 2, 0.5, 8, 2, 1_000, 60, 2, 0.01)
+FULL = Size(60, 9, 2.0, 60, 5, 20_000, 600, 5, 0.1, None)
+QUICK = Size(24, 2, 0.5, 8, 2, 1_000, 60, 2, 0.01, 20)
 
 
 def awards(stage: Stage, size: Size, advance: Advance) -> list[Row]:
@@ -281,6 +283,8 @@ CASES: dict[str, Callable[[Stage, Size, Advance], list[Row]]] = {
     "memory": memory,
     "step": steps,
     "rules": rules.growth,
+    "simulation": past.simulation,
+    "year": lambda stage, size, advance: past.year(stage, size, advance, _empty),
     "oracle": oracle.balances,
 }
 
@@ -296,6 +300,8 @@ def advances(name: str, size: Size) -> int:
         "memory": 2,
         "step": size.step_repeats,
         "rules": 2,
+        "simulation": size.step_repeats,
+        "year": 2,
         "oracle": len(oracle.RUNS),
     }[name]
 

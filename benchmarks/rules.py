@@ -25,6 +25,14 @@ ROUNDS = 7
 UNMATCHED_GOAL = 0.1
 
 
+class _Simple(NamedTuple):
+    """A rule of the simplest loop."""
+
+    id: str
+    skus: frozenset[str]
+    points: int
+
+
 class _Measured(NamedTuple):
     """Microseconds an activity: of `step`, and of the simplest loop that pays the same points."""
 
@@ -91,8 +99,9 @@ def _measure(count: int, skus: Sequence[str], history: Sequence[Activity]) -> _M
         for number in range(count)
     ]
     program = _program(rules)
-    loops = [(frozenset(skus), 5)] * count
-    assert _points(program, history) == sum(_simplest(loops, each) for each in history)
+    loops = [_Simple(f"r{number}", frozenset(skus), 5) for number in range(count)]
+    told = [posting for activity in history for posting in _simplest(loops, activity)]
+    assert _points(program, history) == sum(posting["points"] for posting in told)
     ours = _seconds(lambda: _fold(program, history))
     simplest = _seconds(lambda: [_simplest(loops, activity) for activity in history])
     return _Measured(ours / len(history) * 1e6, simplest / len(history) * 1e6)
@@ -122,15 +131,14 @@ def _fold(program: Program, history: Sequence[Activity]) -> State:
     return state
 
 
-def _simplest(rules: Sequence[tuple[frozenset[str], int]], activity: Activity) -> int:
-    """What anybody would write first: no lots, no limits, no explanation."""
-    points = 0
-    for skus, each in rules:
-        for line in activity.lines:
-            if line.sku in skus:
-                points += each
-                break
-    return points
+def _simplest(rules: Sequence[_Simple], activity: Activity) -> list[dict[str, Any]]:
+    """What anybody would write first: what each rule pays and for which lines, and no more."""
+    postings = []
+    for rule in rules:
+        lines = [place for place, line in enumerate(activity.lines) if line.sku in rule.skus]
+        if lines:
+            postings.append({"rule": rule.id, "points": rule.points, "lines": lines})
+    return postings
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -230,8 +230,11 @@ def resolved(facts: Sequence[Fact], stores: Stores) -> list[Fact]:
 
 
 def _identifier(fact: Fact) -> Identifier | None:
+    if "identifier" not in fact.body:
+        return None
+    named_by = fact.body["identifier"]
     try:
-        return normal(**fact.body["identifier"]) if "identifier" in fact.body else None
+        return normal(named_by["type"], named_by["value"])
     except InvalidIdentifierError:
         # The line alone will say so.
         return None

@@ -45,6 +45,7 @@ PROGRAM: dict[str, Any] = {
             {"id": "gold", "name": "Gold", "threshold": 300_000},
         ],
     },
+    "units": {"points": {"worth": {"points": 100, "amount": 100}}},
     "points_payment": {"points": 100, "amount": 100, "step": 100, "share_max": "0.5"},
     "rules": [
         {"id": "base", "type": "spend", "points": 1, "per_amount": 100},

@@ -11,6 +11,7 @@ from gunicorn import util
 from prometheus_client import multiprocess
 
 from loyalty.kit.http import PROBLEM_TYPE
+from loyalty.kit.service import Service
 from loyalty.kit.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,12 +48,13 @@ def post_worker_init(worker: Any) -> None:  # noqa: ANN401  # gunicorn is untype
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
-    worker.wsgi.start_background()
+    if isinstance(worker.wsgi, Service):
+        worker.wsgi.start_background()
 
 
 def worker_exit(_server: object, worker: Any) -> None:  # noqa: ANN401  # gunicorn is untyped
     """Let what runs beside the requests end well. A worker that never began has nothing."""
-    if worker.booted:
+    if worker.booted and isinstance(worker.wsgi, Service):
         worker.wsgi.stop_background()
 
 

@@ -77,7 +77,8 @@ def _awake(state: State, at: datetime) -> State:
 
 def _leaving(state: State, at: datetime) -> Iterator[tuple[str, Lots, int]]:
     """The units of which something expires by a moment, with what stays and what goes."""
-    for unit, lots in state.lots.items():
+    # In an order of their own: that in which they came in is not kept when a state is written.
+    for unit, lots in sorted(state.lots.items()):
         idle_at = state.idle_at.get(unit)
         if idle_at and idle_at <= at and _has(state, unit):
             yield unit, (), balance_of(lots)

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 # The kinds of facts whose points a programme decides.
 ISSUING = frozenset({"purchase", "engagement", "referral", "return"})
-# What time alone does is told apart.
-_PASSING = frozenset({"expiry", "hold"})
 NONE = "none"
 LIMITLESS = 2**53 - 1
 _TICK = timedelta(milliseconds=1)
@@ -295,8 +293,6 @@ def _count(
         "month": month_of(activity.occurred_at, period.zone),
     }
     for posting in postings:
-        if posting.rule in _PASSING:
-            continue
         for table, row in {**rows, "rule": posting.rule}.items():
             world.figures[Cell(table, posting.unit, row)] += posting.points
         if posting.rule in program.budgets and posting.points > 0:

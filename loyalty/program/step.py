@@ -467,7 +467,7 @@ def _redate(
     for unit, (newer, older) in activity.redating.items():
         dated = [newer.redated(lot, older, at=at, zone=program.zone) for lot in lots.get(unit, ())]
         lots[unit] = give_back((), dated) if dated and dated[0].points > 0 else tuple(dated)
-    changed = [unit for unit in activity.redating if lots.get(unit) != state.lots.get(unit)]
+    changed = [unit for unit in activity.redating if lots[unit] != state.lots.get(unit, ())]
     postings = tuple(
         Posting("redate", "redate", 0, inputs={"lots": _told(lots[unit])}, unit=unit)
         for unit in changed

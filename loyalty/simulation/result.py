@@ -13,12 +13,12 @@ from rich.table import Table
 from loyalty.program.model import POINTS, ReferralRule
 from loyalty.program.money import rounded
 from loyalty.program.sampling import ESTIMATOR
-from loyalty.program.simulate import Cell
+from loyalty.program.simulate import NONE, Cell
 from loyalty.simulation.model import MEMBERS_BESIDE_MIN, PERCENTILES
 from loyalty.versions.service import BEGINNING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from loyalty.program.model import Program
     from loyalty.program.sampling import Estimate
@@ -55,7 +55,7 @@ def body_of(found: Simulated) -> dict[str, Any]:
         "effect": _effect(found),
         "tiers": _tiers(found),
         "budgets": _budgets(found),
-        "notes": _notes(found.draft),
+        "notes": [*_notes(found.draft), *_lost_channels(found)],
     }
 
 
@@ -90,8 +90,8 @@ def _rows(found: Simulated, table: str, unit: str) -> list[dict[str, Any]]:
 def _figure(found: Simulated, cell: Cell) -> dict[str, Any]:
     """A figure in both worlds, in points and in money."""
     sides = found.totals.sides(cell, of=found.of)
-    before = _cost(found, found.current, cell.unit, sides.current)
-    after = _cost(found, found.draft, cell.unit, sides.draft)
+    before = _cost(found, (found.current, found.draft), cell.unit, sides.current)
+    after = _cost(found, (found.draft, found.current), cell.unit, sides.draft)
     more = None if before is None or after is None else after - before
     return {
         "current": {"points": _estimate(sides.current), "cost": before},
@@ -100,12 +100,15 @@ def _figure(found: Simulated, cell: Cell) -> dict[str, Any]:
     }
 
 
-def _cost(found: Simulated, program: Program, unit: str, points: Estimate) -> int | None:
-    """What points are worth, in minor units; None where nobody said."""
-    amount, per = program.units[unit].worth if unit in program.units else (0, 1)
+def _cost(found: Simulated, programs: Sequence[Program], unit: str, points: Estimate) -> int | None:
+    """What points are worth in minor units, as the first programme says that says it at all."""
+    said = [program.units[unit].worth for program in programs if unit in program.units]
     if found.question.worth and unit == POINTS:
-        amount, per = found.question.worth
-    return rounded(points.value * amount, per, "half_up") if amount else None
+        said = [found.question.worth]
+    for amount, per in said:
+        if amount:
+            return rounded(points.value * amount, per, "half_up")
+    return None
 
 
 def _counts(sides: Sides) -> dict[str, Any]:
@@ -159,6 +162,12 @@ def _notes(draft: Program) -> list[str]:
         "store": draft.needs_store,
     }
     return [NOTES[name] for name, is_told in told.items() if is_told]
+
+
+def _lost_channels(found: Simulated) -> Iterator[str]:
+    channels = {row for unit in found.totals.units() for row in found.totals.rows("channel", unit)}
+    for channel in sorted(channels - found.draft.channels - {NONE}):
+        yield f"The draft has no channel {channel}: what was done there earns nothing in it."
 
 
 def tables_of(body: Mapping[str, Any]) -> list[Table]:

@@ -38,12 +38,15 @@ class Counter:
         then = step["then"]
         if "at" in step:
             moment = datetime.fromisoformat(step["at"])
-            self.clock.setattr("loyalty.journal.views.now", lambda: moment)
+            for noun in ("journal", "rewards"):
+                self.clock.setattr(f"loyalty.{noun}.views.now", lambda: moment)
         if request := self.request(step):
             self.last = request
             refused = "refused" in then
             answer = self.api.post(*request, expect=409 if refused else 201).get_json()
             assert_moved(answer, then)
+            if "redeem" in step and not refused:
+                self.capture(answer["redemption_id"])
         if "again" in step:
             self.assert_written_once()
         self.assert_points(then)
@@ -58,10 +61,31 @@ class Counter:
         if "return" in step:
             named = {"purchase": {"external_id": self.receipt}}
             return "/v1/returns", {**body, **HERE, **named, **step["return"]}
-        if "adjustment" in step:
-            by_hand = {"points": step["adjustment"], "reason": "the case", "actor": "tests"}
-            return f"/v1/members/{self.member}/adjustments", {**body, **by_hand}
+        if points := step.get("redeem", step.get("hold")):
+            return "/v1/redemptions", {
+                **body,
+                **HERE,
+                "member": self.member,
+                "reward": self.reward(points),
+            }
         return None
+
+    def reward(self, points: int) -> str:
+        """The id of a reward that costs so many points."""
+        reward = {
+            "id": f"for-{points}",
+            "name": "A reward",
+            "type": "amount_off",
+            "price": points,
+            "value": {"amount": points},
+        }
+        headers = {"Content-Type": "application/x-ndjson"}
+        self.api.call("PUT", "/v1/rewards", data=json.dumps(reward), headers=headers, expect=200)
+        return str(reward["id"])
+
+    def capture(self, redemption_id: str) -> None:
+        """Take what is held for good."""
+        self.api.post(f"/v1/redemptions/{redemption_id}/capture", {}, expect=200)
 
     def assert_written_once(self) -> None:
         """The last request again is answered as before, and nothing is written."""
@@ -76,6 +100,9 @@ class Counter:
         assert points["balance"] == sum(lot["points"] for lot in points["lots"])
         assert points["balance"] == then.get("balance", points["balance"])
         assert points["lots"] == then.get("lots", points["lots"])
+        assert points["held"] == then.get("held", points["held"])
+        if "tier" in then:
+            assert points["tier"]["name"] == then["tier"]
 
 
 def assert_moved(answer: dict[str, Any], then: dict[str, Any]) -> None:
@@ -84,6 +111,8 @@ def assert_moved(answer: dict[str, Any], then: dict[str, Any]) -> None:
         assert answer["code"] == then["refused"]
     if "awarded" in then:
         assert answer["points"] == then["awarded"]
+    if "tier" in then:
+        assert answer["tier"] == then["tier"].lower()
     if "clawed_back" in then:
         assert answer["points"] == -then["clawed_back"]
 

@@ -5,25 +5,32 @@ And the upkeep: what time has made due is posted once, and lots are dated anew o
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from bson import ObjectId
 from click.testing import CliRunner
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 
 from app import main
 from loyalty.audit.owing import expiries, liability
 from loyalty.audit.service import Scope, audit
 from loyalty.audit.upkeep import NothingToRedateError, passage, redate
 from loyalty.journal.appending import append, append_together
+from loyalty.journal.model import ReturnExceedsPurchaseError
 from loyalty.journal.scan import JournalScan
 from loyalty.kit.clock import now
 from loyalty.members.service import new_member_id
 from loyalty.program.lots import Lot
 from loyalty.program.model import Activity, Back
 from tests.builders import BASE_RULE, NOON, draft, dump, enrolled, line, purchase
-from tests.store.test_simulation import done, published
+from tests.races.lives import arrivals, documents, draft_of, lives
+from tests.races.lives import publish as publish_next
+from tests.store.test_simulation import done, published, run, values
 from tests.store.watching import watching
 
 if TYPE_CHECKING:
@@ -144,6 +151,26 @@ def test_what_the_service_wrote_passes(parts: Parts, member: str) -> None:
     assert dump(parts.database) == before
     assert audited(parts, Scope(member_id=member)).members == 1
     assert audited(parts, Scope(sample=1)).members == 1
+
+
+@examples(
+    max_examples=20,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(documents(), lives(), st.data())
+def test_any_life_in_any_order_passes_and_its_own_programme_changes_nothing(
+    parts: Parts, document: Document, life: list[Activity], data: st.DataObject
+) -> None:
+    parts.database["journal"].delete_many({})
+    rules, member = publish_next(parts, document), enrolled(parts)
+    for activity in data.draw(arrivals(life)):
+        # Of returns that arrive in another order, one can ask for more than is left.
+        with suppress(ReturnExceedsPurchaseError):
+            append(draft_of(member, activity, rules), parts.stores)
+    assert audited(parts).findings == []
+    for unit in run(parts, document=document)["units"].values():
+        figures = [unit["total"], *unit["by_rule"], *unit["by_tier"], *unit["expiry"]]
+        assert {values(each)[2] for each in (*figures, unit["outstanding"])} == {0}
 
 
 def entry_of(parts: Parts, member: str, **query: Any) -> Document:
@@ -427,6 +454,20 @@ def test_what_is_owed_is_what_the_heads_say(parts: Parts) -> None:
     # Of 40 that came to their end, all expired: the hold that ran out gave its ten back.
     assert unit["breakage"]["rate"] == 1
     assert unit["breakage"]["expected"]["points"] == 50
+
+
+def test_what_was_returned_is_no_breakage(parts: Parts) -> None:
+    worth = {"points": {"expiry": {"months": 1}}}
+    rules = published(parts, BASE_RULE, units=worth)
+    member = enrolled(parts)
+    (bought,) = done(parts, rules, member, purchase(line(4000, quantity=4)))
+    back = Activity("return", NOON + DAY, "store", back=Back(bought, (("milk", 2),)))
+    captured = held_until(4, points=5)
+    _, held = done(parts, rules, member, back, captured)
+    resolve(parts, rules, member, held, points=5, at=NOON + 3 * DAY)
+    body = liability(at=now(), scan=parts.scan, stores=parts.stores, progress=lambda *_: None)
+    # 40 awarded, 20 taken back, 5 spent: 15 of 20 expired.
+    assert body["units"][0]["breakage"]["rate"] == 0.75
 
 
 def test_what_expires_soon_is_listed_member_by_member(parts: Parts) -> None:

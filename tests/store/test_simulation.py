@@ -9,6 +9,7 @@ import pytest
 
 from loyalty.journal.appending import append
 from loyalty.kit.clock import now
+from loyalty.members.model import Profile
 from loyalty.program.document import ProgramSchema
 from loyalty.program.model import Activity, Back
 from loyalty.simulation.model import EmptyPeriodError, question_of
@@ -67,9 +68,11 @@ def run(
     *rules: dict[str, Any],
     ask: dict[str, Any] | None = None,
     progress: Callable[[int, int, str], None] = lambda *_: None,
+    document: dict[str, Any] | None = None,
     **overrides: Any,
 ) -> dict[str, Any]:
-    question = question_of({"program": loaded(*rules, **overrides), **(ask or {})})
+    program = ProgramSchema().load(document) if document else loaded(*rules, **overrides)
+    question = question_of({"program": program, **(ask or {})})
     sources = Sources(parts.scan, parts.stores)
     found = simulate(question, at=now(), sources=sources, progress=progress)
     tables_of(body_of(found))
@@ -108,6 +111,16 @@ def test_both_worlds_are_told_by_rule_channel_month_and_in_money(parts: Parts) -
     assert (body["members"], body["members_looked_at"], body["activities_looked_at"]) == (2, 2, 3)
     assert body["sample"] is None
     assert [body["effect"][each]["value"] for each in ("gain", "lose", "same")] == [2, 0, 0]
+
+
+def test_a_worth_that_only_one_programme_knows_counts_for_both(parts: Parts) -> None:
+    rules = published(parts)
+    done(parts, rules, enrolled(parts), purchase(channel="web"))
+    worth = {"points": {"worth": {"points": 1, "amount": 3}}}
+    body = run(parts, DOUBLE, units=worth, channels=["store"])
+    sides = body["units"]["points"]["total"]
+    assert [sides[side]["cost"] for side in ("current", "draft", "difference")] == [30, 0, -30]
+    assert any("no channel web" in note for note in body["notes"])
 
 
 def test_the_draft_that_rules_already_changes_nothing(parts: Parts) -> None:
@@ -155,18 +168,31 @@ def test_what_was_bought_before_is_taken_back_as_it_was_awarded(parts: Parts) ->
     (bought,) = done(parts, rules, member, purchase(line(3000)))
     back = Activity("return", NOON + 10 * DAY, "store", back=Back(bought))
     done(parts, rules, member, back)
-    body = run(parts, DOUBLE, ask={"starts_at": NOON + DAY})
+    keeping = {**DOUBLE, "on_return": "keep"}
+    body = run(parts, keeping, ask={"starts_at": NOON + DAY})
     assert values(body["units"]["points"]["total"]) == (-30, -30, 0)
+    body = run(parts, keeping)
+    assert values(body["units"]["points"]["total"]) == (0, 60, 60)
+
+
+def test_what_expired_before_the_period_is_none_of_it(parts: Parts) -> None:
+    rules = published(parts, BASE_RULE, expires_after_months=1)
+    member = enrolled(parts)
+    done(parts, rules, member, purchase(), purchase(line(200), at=NOON + 61 * DAY))
+    body = run(parts, DOUBLE, ask={"starts_at": NOON + 60 * DAY, "ends_at": NOON + 70 * DAY})
+    points = body["units"]["points"]
+    assert points["expiry"] == []
+    assert values(points["outstanding"]) == (2, 4, 2)
 
 
 def test_a_late_arrival_counts_where_it_belongs(parts: Parts) -> None:
     first = {"id": "hi", "type": "first_on_channel", "points": 5}
     rules = published(parts, first)
     member = enrolled(parts)
-    done(parts, rules, member, purchase(at=NOON + DAY), purchase(channel="web"), purchase())
-    body = run(parts, first)
-    assert values(body["units"]["points"]["total"]) == (10, 10, 0)
-    assert by_name(body["units"]["points"]["by_month"]) == {"2026-03": (10, 10, 0)}
+    done(parts, rules, member, purchase(at=NOON + 40 * DAY), purchase(channel="web"), purchase())
+    points = run(parts, {**first, "points": 7})["units"]["points"]
+    assert values(points["total"]) == (10, 14, 4)
+    assert by_name(points["by_month"]) == {"2026-03": (10, 14, 4)}
 
 
 def test_decisions_stand_in_both_worlds_and_can_leave_a_debt(parts: Parts) -> None:
@@ -226,11 +252,14 @@ def test_a_budget_ends_when_all_members_together_have_used_it_up(parts: Parts) -
 
 def test_what_a_draft_asks_of_a_member_is_looked_up(parts: Parts) -> None:
     rules = published(parts)
-    member = enrolled(parts)
-    done(parts, rules, member, purchase())
-    anniversary = {"id": "joined", "type": "fixed", "points": 9, "per": "basket"}
-    body = run(parts, {**anniversary, "when": {"anniversary": {"days_before": 1, "days_after": 1}}})
-    assert by_name(body["units"]["points"]["by_rule"]) == {"base": (10, 0, -10)}
+    born, unknown = enrolled(parts), enrolled(parts)
+    parts.members.set_profile(born, Profile((3, 2), frozenset()))
+    for member in (born, unknown):
+        done(parts, rules, member, purchase())
+    birthday = {"id": "birthday", "type": "fixed", "points": 9, "per": "basket"}
+    body = run(parts, {**birthday, "when": {"birthday": {"days_before": 1, "days_after": 1}}})
+    points = by_name(body["units"]["points"]["by_rule"])
+    assert points == {"base": (20, 0, -20), "birthday": (0, 9, 9)}
     assert any("as it is today" in note for note in body["notes"])
 
 

@@ -145,6 +145,14 @@ def test_only_pending_points_can_be_taken_where_the_policy_says_so() -> None:
     assert (posting.points, posting.inputs["due"]) == (0, 100)
 
 
+def test_pending_points_of_other_purchases_are_not_taken_instead_of_the_purchases_own() -> None:
+    rules = program(returns=PENDING, units=WAITS)
+    at = NOON + timedelta(days=15)
+    waiting = purchase(line(400), at=at, key="w")
+    lots = after(rules, basket(), waiting, back(at=at)).lots["points"]
+    assert (available(lots, at), pending_of(lots, at)) == (10, 4)
+
+
 def test_a_return_takes_from_the_purchases_own_lot_before_others() -> None:
     rules = program(expires_after_months=1)
     older, newer = NOON - timedelta(days=5), NOON

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from copy import deepcopy
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +26,7 @@ from loyalty.program.step import (
     points_of,
     step,
 )
+from loyalty.program.validity import Expiry, UnitPolicy
 from tests import strategies
 from tests.builders import NOON, adjustment, after, outcomes, program, program_document, purchase
 from tests.strategies import (
@@ -47,7 +48,6 @@ from tests.strategies import (
 )
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from random import Random
 
 # Each of these plays whole lives under whole programmes: few show what there is.
@@ -429,6 +429,18 @@ def test_a_transfer_takes_points_with_their_dates_and_brings_them_so() -> None:
     assert received.lots == {"points": (given_lot,)}
     late = replace(receiving, occurred_at=NOON + timedelta(days=60))
     assert [each.points for each in step(program(), State(), late)[1]] == [4, -4]
+
+
+def test_lots_are_dated_anew_and_no_points_move() -> None:
+    older = UnitPolicy(expiry=Expiry(months=1))
+    newer = UnitPolicy(expiry=Expiry(months=2))
+    state = after(program(expires_after_months=1), purchase())
+    redating = {"points": (newer, older), "stamps": (newer, older)}
+    at = NOON + timedelta(days=3)
+    later, (posting,) = step(program(), state, Activity("redate", at, redating=redating))
+    assert later.lots["points"] == (Lot(datetime(2026, 5, 2, tzinfo=UTC), 10),)
+    assert (posting.kind, posting.points, posting.unit) == ("redate", 0, "points")
+    assert step(program(), later, Activity("redate", at, redating={}))[1] == ()
 
 
 def test_a_correction_by_hand_may_take_points_as_far_as_they_go() -> None:
