@@ -217,6 +217,7 @@ class Batch:
                 entries = append_plain([draft for _, draft in drafts], stores)
                 for position, entry in entries.items():
                     done[drafts[position][0].line] = Recorded(entry, is_replay=False)
+            self._away = 0
         except Exception as error:  # noqa: BLE001  # one line's fault must not become all lines'
             # What is not done goes alone, and finds there what was written.
             _note_fault(error)
@@ -228,15 +229,16 @@ class Batch:
             return UnavailableError(_AWAY)
         try:
             with pymongo.timeout(self._ground.seconds):
-                outcome: _Outcome = record(fact, self._ground.stores)
+                outcome = record(fact, self._ground.stores)
         except CarnetError as error:
-            outcome = error
+            # It may have come without a question to the database, so it proves nothing.
+            return error
         except Exception as error:  # noqa: BLE001  # the next line must have its turn
             _note_fault(error)
             if isinstance(error, PyMongoError) and is_away(error):
                 self._away += 1
                 return UnavailableError(_AWAY)
-            outcome = InternalError("The fault is logged. Sending the line again is safe.")
+            return InternalError("The fault is logged. Sending the line again is safe.")
         self._away = 0
         return outcome
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 # Under 50 writers at one member the unluckiest needed 31 tries; the request's deadline cuts first.
 APPEND_ATTEMPTS_MAX = 200
 RETRY_SECONDS_MAX = 0.004
+# Entries whose postings take of a campaign's budget, or give back to it.
+_GRANTING = frozenset({"purchase", "engagement", "referral", "correction", "reversal"})
 
 
 def append(draft: Draft, stores: Stores, *, along: Along | None = None) -> Recorded:
@@ -165,11 +167,16 @@ def _transact(plans: _Plans, stores: Stores, *, along: Along | None, budgets: se
 
 
 def _within_budgets(plans: _Plans, spent: Mapping[str, int], stores: Stores) -> _Plans:
-    """The plans again, with what is left of each campaign's budget."""
-    drafts = []
+    """The plans again, each with what those before it left of each campaign's budget."""
+    drafts: list[Draft] = []
+    taken = dict(spent)
     for draft, _ in plans:
-        left = {rule: budget - spent.get(rule, 0) for rule, budget in draft.program.budgets.items()}
+        budgets = draft.program.budgets
+        left = {rule: budget - taken.get(rule, 0) for rule, budget in budgets.items()}
         drafts.append(replace(draft, activity=replace(draft.activity, budgets=left)))
+        if budgets and len(plans) > 1:
+            now = _spent(_plan(drafts, stores))
+            taken = {rule: spent.get(rule, 0) + now.get(rule, 0) for rule in {*spent, *now}}
     return _plan(drafts, stores)
 
 
@@ -178,7 +185,7 @@ def _spent(plans: _Plans) -> dict[str, int]:
     sums: dict[str, int] = {}
     for draft, plan in plans:
         for entry in plan:
-            if entry.kind in ("purchase", "engagement", "referral", "correction"):
+            if entry.kind in _GRANTING:
                 for rule, points in granted(entry.postings, draft.program).items():
                     sums[rule] = sums.get(rule, 0) + points
     return {rule: points for rule, points in sums.items() if points}

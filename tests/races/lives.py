@@ -17,6 +17,7 @@ import bson
 from bson.codec_options import CodecOptions
 from hypothesis import strategies as st
 
+from loyalty.access.model import Caller
 from loyalty.journal.codec import (
     activity_to_document,
     posting_from_document,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     Document = dict[str, Any]
 
+CALLER = Caller("tests", frozenset())
 CHANNELS = ("store", "web", "app")
 CATEGORIES = {"milk": "Food/Dairy", "rye": "Food", "toy": ""}
 ENGAGEMENTS = ("visit", "review")

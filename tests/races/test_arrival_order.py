@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loyalty.journal.appending import append
-from loyalty.access.model import Caller
 from loyalty.journal.late import restated
 from loyalty.journal.model import HoldExpiredError, InsufficientPointsError, TooManyHoldsError
 from loyalty.journal.service import REVERSIBLE, reverse
@@ -19,6 +18,7 @@ from loyalty.program.document import ProgramSchema, check
 from loyalty.program.model import Activity
 from tests.builders import NOON, enrolled, unique
 from tests.races.lives import (
+    CALLER,
     arrivals,
     documents,
     draft_of,
@@ -48,7 +48,6 @@ FEW = settings(
 )
 
 
-CALLER = Caller("tests", frozenset())
 DECISIONS = ("hold", "hold", "capture", "release", "restore", "adjustment")
 
 

@@ -284,6 +284,15 @@ def test_what_refers_to_nothing_is_found(parts: Parts, member: str) -> None:
     assert {str(each["_id"]) for each in (returned, captured, corrected)} <= dangling
 
 
+def test_a_referral_for_a_purchase_that_is_not_there_is_found(parts: Parts, rules: Program) -> None:
+    member = enrolled(parts)
+    made = draft(member, Activity("referral", NOON), rules)
+    made = _with(made, document={"because": "purchase/store//nothing"})
+    entry = append(made, parts.stores).entry
+    (finding,) = audited(parts).findings
+    assert finding[:2] == ("dangling", entry.id)
+
+
 def planted(parts: Parts, entry: Document, **values: Any) -> str:
     """A copy of an entry, as the journal's next."""
     last = entry_of(parts, entry["member"])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from loyalty.catalogue.model import Store
 from loyalty.journal.appending import append
 from loyalty.kit.clock import now
 from loyalty.members.model import Profile
@@ -261,6 +262,32 @@ def test_what_a_draft_asks_of_a_member_is_looked_up(parts: Parts) -> None:
     points = by_name(body["units"]["points"]["by_rule"])
     assert points == {"base": (20, 0, -20), "birthday": (0, 9, 9)}
     assert any("as it is today" in note for note in body["notes"])
+
+
+def test_where_a_store_is_is_looked_up(parts: Parts) -> None:
+    rules = published(parts)
+    parts.catalogue.put_stores([Store("S1", "Mitte", "Europe/Berlin", 52.5, 13.4)])
+    done(parts, rules, enrolled(parts), purchase(store="S1"), purchase(store="S2", at=NOON + DAY))
+    near = [{"latitude": 52.5, "longitude": 13.41, "radius_m": 5000}]
+    body = run(parts, {"id": "near", "type": "fixed", "points": 4, "when": {"near": near}})
+    assert by_name(body["units"]["points"]["by_rule"])["near"] == (0, 4, 4)
+
+
+def test_who_did_nothing_in_the_period_neither_gains_nor_loses(parts: Parts) -> None:
+    rules = published(parts)
+    done(parts, rules, enrolled(parts), purchase())
+    done(parts, rules, enrolled(parts), purchase(at=NOON + 9 * DAY))
+    body = run(parts, DOUBLE, ask={"starts_at": NOON + DAY})
+    assert body["members"] == 2
+    assert [body["effect"][each]["value"] for each in ("gain", "lose", "same")] == [1, 0, 0]
+
+
+def test_what_a_budget_refused_then_is_paid_out_of_the_drafts_own(parts: Parts) -> None:
+    extra = {**BASE_RULE, "id": "extra", "mode": "hard"}
+    rules = published(parts, {**extra, "budget": 5})
+    done(parts, rules, enrolled(parts), purchase())
+    body = run(parts, {**extra, "budget": 100})
+    assert by_name(body["units"]["points"]["by_rule"]) == {"extra": (0, 10, 10)}
 
 
 def shop_of(parts: Parts, count: int) -> None:
