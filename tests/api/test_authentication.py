@@ -107,8 +107,9 @@ def test_a_key_that_was_refused_as_unknown_works_the_moment_it_is_made(parts: Pa
 def operations(app: Flask) -> Iterator[tuple[str, str, Rule]]:
     """Each method and path of the application, with something in the place of each argument."""
     urls = app.url_map.bind("localhost")
+    known = {"member_id": NOBODY, "redemption_id": "0" * 24}
     for rule in app.url_map.iter_rules():
-        values = {name: NOBODY if name == "member_id" else "x" for name in rule.arguments}
+        values = {name: known.get(name, "x") for name in rule.arguments}
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             yield method, urls.build(rule.endpoint, values, method=method), rule
 

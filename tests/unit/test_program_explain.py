@@ -455,7 +455,8 @@ def recomputed(posting: Posting, activity: Activity, rules: Program) -> int:
         return COUNTED[kind](inputs) * int(points)
     # What expired, what a line-by-line rule gave and what a poor balance could give back are
     # facts of the moment: their numbers stand in the posting itself.
-    return activity.points if kind == "adjustment" else posting.points
+    given: int = inputs.get("cut", {}).get("wanted", posting.points)
+    return activity.points if kind == "adjustment" else given
 
 
 # How often a rule's points were earned, by the posting's inputs.
