@@ -185,7 +185,6 @@ def _receipt(chance: random.Random, products: list[tuple[str, int]], number: int
         "channel": channel,
         "member": "#member#",
         "currency": CURRENCY,
-        "occurred_at": now().isoformat(),
         "lines": lines,
     }
     if channel == "store":

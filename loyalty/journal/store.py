@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # What one return may be about.
 RELATED_MAX = 5000
+BACKWARDS_FIRST, BACKWARDS_MAX = 8, 512
 # Entries that restate others and are no facts of their own.
 RESTATING = frozenset({"correction", "reversal"})
 _DUPLICATE = 11000
@@ -198,9 +199,18 @@ class JournalStore:
         return map(entry_from_document, found)
 
     def backwards(self, member_id: str) -> Iterator[Entry]:
-        """All entries of a member, newest first, as a stream."""
-        found = self._journal.find({"member": member_id}).sort("seq", DESCENDING)
-        return map(entry_from_document, found)
+        """All entries of a member, newest first, as a stream.
+
+        Who reads it mostly stops soon: the first reads are small, and grow.
+        """
+        query: Document = {"member": member_id}
+        size = BACKWARDS_FIRST
+        while found := list(self._journal.find(query).sort("seq", DESCENDING).limit(size)):
+            yield from map(entry_from_document, found)
+            if len(found) < size:
+                return
+            query["seq"] = {"$lt": found[-1]["seq"]}
+            size = min(size * 4, BACKWARDS_MAX)
 
     def related(self, member_id: str, key: str) -> list[Entry]:
         """The facts that undoing one of them is about.

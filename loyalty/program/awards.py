@@ -368,6 +368,23 @@ def _first_on_channel(rule: FirstOnChannelRule, case: Case) -> Iterator[Posting]
         yield Posting(rule.id, "first_on_channel", rule.points, inputs=inputs, unit=rule.unit)
 
 
+def progress_in(progress: Mapping[str, Progress], rule: Rule) -> Progress | None:
+    """Where the member stands in a rule that counts; None to begin with.
+
+    A later version may give a rule's id to one that counts in another way: that begins anew.
+    """
+    found = progress.get(rule.id)
+    if found is None:
+        return None
+    if isinstance(rule, EveryNthRule):
+        is_its_own = found.mark.isdecimal()
+    elif isinstance(rule, MilestoneRule):
+        is_its_own = found.mark in ("", "reached")
+    else:
+        is_its_own = "-" in found.mark
+    return found if is_its_own else None
+
+
 def _every_nth(rule: EveryNthRule, case: Case) -> Iterator[Posting]:
     counted = 1
     if rule.counts != "visits":
@@ -376,7 +393,7 @@ def _every_nth(rule: EveryNthRule, case: Case) -> Iterator[Posting]:
         if not counted:
             return
         counted = counted if rule.counts == "units" else 1
-    before = case.state.progress.get(rule.id, Progress("0", 0))
+    before = progress_in(case.state.progress, rule) or Progress("0", 0)
     count = before.total + counted
     due = max(0, count // rule.n - int(before.mark))
     case.progress[rule.id] = Progress(str(int(before.mark) + due), count)
@@ -388,7 +405,7 @@ def _milestone(rule: MilestoneRule, case: Case) -> Iterator[Posting]:
     lines = lines_of(rule, case)
     if not lines:
         return
-    before = case.state.progress.get(rule.id, Progress("", 0))
+    before = progress_in(case.state.progress, rule) or Progress("", 0)
     if before.mark:
         return
     counted = 1 if rule.measure == "purchases" else sum(line.amount for _, line in lines)
@@ -405,7 +422,7 @@ def _streak(rule: StreakRule, case: Case) -> Iterator[Posting]:
         return
     day = case.activity.occurred_at.astimezone(case.program.zone).date()
     current, previous = _period(rule.period, day)
-    before = case.state.progress.get(rule.id, Progress("", 0))
+    before = progress_in(case.state.progress, rule) or Progress("", 0)
     if before.mark == current:
         return
     count = before.total + 1 if before.mark == previous else 1

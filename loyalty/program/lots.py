@@ -98,7 +98,8 @@ def take(
         if part:
             taken.append(lot._replace(points=part))
     if points:
-        return _debt(points - min(0, balance_of(lots))), (*taken, Lot(NEVER, points))
+        # One lot for each pair of dates here too: whoever takes of these counts on it.
+        return _debt(points - min(0, balance_of(lots))), _sorted([*taken, Lot(NEVER, points)])
     gone = {(lot.expires_at, lot.active_at): lot.points for lot in taken}
     left = (
         lot._replace(points=lot.points - gone.get((lot.expires_at, lot.active_at), 0))

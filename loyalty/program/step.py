@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from loyalty.program.awards import LEGS_MAX, Awarded, awarded
+from loyalty.program.awards import LEGS_MAX, Awarded, awarded, progress_in
 from loyalty.program.clawback import clawed_back
 from loyalty.program.lots import available, awake, earn, give_back, take
 from loyalty.program.model import (
@@ -353,7 +353,8 @@ def _unprogress(program: Program, state: State, undone: Undone) -> Mapping[str, 
     """The progress of counting rules without what the purchase counted."""
     progress = dict(state.progress)
     for posting in undone.award.postings:
-        rule, before = program.by_id.get(posting.rule), progress.get(posting.rule)
+        rule = program.by_id.get(posting.rule)
+        before = progress_in(progress, rule) if rule else None
         if before is None or "counted" not in posting.inputs:
             continue
         count = max(0, before.total - posting.inputs["counted"])
