@@ -42,6 +42,7 @@ from loyalty.kit.mongo import is_away
 from loyalty.kit.observe import log
 from loyalty.program.lots import available
 from loyalty.program.model import POINTS
+from loyalty.program.passage import settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -285,7 +286,9 @@ def _verdict(fact: Fact, outcome: _Outcome) -> Verdict:
         "replayed" if outcome.is_replay else "recorded",
         entry.id,
         entry.points,
-        available(entry.state.lots.get(POINTS, ()), entry.received_at),
+        available(
+            settle(entry.state, entry.received_at)[0].lots.get(POINTS, ()), entry.received_at
+        ),
         entry.occurred_at,
     )
 

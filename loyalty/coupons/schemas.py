@@ -9,7 +9,7 @@ from loyalty.coupons.codes import SHORT_LENGTH, TEXT_MAX
 from loyalty.kit.fields import Amount, Choice, Instant, Items, Moment, OneOf, Text, Whole
 from loyalty.kit.schemas import Input, Output
 from loyalty.members.model import MEMBER_ID_PATTERN
-from loyalty.program.document import POINTS_MAX, channel_field, currency_field
+from loyalty.program.document import POINTS_MAX, channel_field, currency_field, name_field
 
 BATCH_COUNT_MAX = 100_000
 CHANNELS_MAX = 50
@@ -69,7 +69,7 @@ class PointsBenefitSchema(Input):
 
     type = Choice(["points"], required=True)
     points = Whole(1, POINTS_MAX, required=True)
-    unit = Text(32, pattern="^[a-z][a-z0-9_-]*$", load_default="points")
+    unit = name_field(load_default="points")
 
 
 BENEFITS = {

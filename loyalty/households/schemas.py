@@ -7,8 +7,7 @@ from marshmallow import fields
 from loyalty.kit.fields import Moment, Text
 from loyalty.kit.schemas import Input, Output
 from loyalty.program.model import POINTS
-
-UNIT_PATTERN = "^[a-z][a-z0-9_]{0,31}$"
+from loyalty.program.names_document import name_field
 
 
 class NewHouseholdSchema(Input):
@@ -40,9 +39,7 @@ class HouseholdSchema(Output):
 class PoolQuerySchema(Input):
     """Which points of the pool."""
 
-    unit = Text(
-        32,
-        pattern=UNIT_PATTERN,
+    unit = name_field(
         load_default=POINTS,
         metadata={"description": "One of the programme's units of points."},
     )

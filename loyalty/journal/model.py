@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from loyalty.kit.errors import ConflictError, NotFoundError, UnavailableError
+from loyalty.program.model import POINTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -164,8 +165,8 @@ class Entry:
 
     @property
     def points(self) -> int:
-        """What the entry changed in all, expired points included."""
-        return sum(posting.points for posting in self.postings)
+        """What the entry changed of the main unit, expired points included."""
+        return sum(posting.points for posting in self.postings if posting.unit == POINTS)
 
 
 def key_of(kind: Kind, channel: str, store: str | None, external_id: str) -> str:

@@ -22,7 +22,7 @@ from loyalty.kit.fields import (
 from loyalty.kit.schemas import Input, Output
 from loyalty.members.model import MEMBER_ID_PATTERN
 from loyalty.members.schemas import IdentifierSchema
-from loyalty.program.document import POINTS_MAX, channel_field, currency_field
+from loyalty.program.document import POINTS_MAX, channel_field, currency_field, name_field
 from loyalty.program.model import ENGAGEMENTS, FULFILMENTS, PAYMENT_METHODS
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class AdjustmentSchema(Input):
     points = Whole(
         -POINTS_MAX, POINTS_MAX, required=True, metadata={"description": "To add; below 0 takes."}
     )
-    unit = channel_field(metadata={"description": "Which point currency; `points` if absent."})
+    unit = name_field(metadata={"description": "Which point currency; `points` if absent."})
     reason = Text(300, required=True)
     actor = Text(100, required=True, metadata={"description": "Who answers for it."})
 
@@ -245,7 +245,10 @@ class RecordedSchema(Output):
     entry_id = fields.String(required=True)
     member_id = fields.String(required=True)
     seq = fields.Integer(required=True)
-    points = fields.Integer(required=True, metadata={"description": "Gained, or lost below 0."})
+    points = fields.Integer(
+        required=True,
+        metadata={"description": "Gained, or lost below 0; further units are in the postings."},
+    )
     balance = fields.Integer(
         required=True, metadata={"description": "To be spent right after this activity."}
     )
@@ -307,7 +310,11 @@ class LotSchema(Output):
     """Points that become active and expire together."""
 
     points = fields.Integer(required=True)
-    expires_at = Moment(allow_none=True, required=True)
+    expires_at = Moment(
+        allow_none=True,
+        required=True,
+        metadata={"description": "If nothing more happens; null for never."},
+    )
     active_at = Moment(metadata={"description": "Pending until then, if it lies ahead."})
 
 
@@ -337,7 +344,7 @@ class StandingSchema(Output):
     name = fields.String(required=True)
     since = Instant(required=True)
     falls_at = Instant(
-        allow_none=True, metadata={"description": "When it is lost, unless enough is done."}
+        allow_none=True, metadata={"description": "When it is lost, where its amount is missing."}
     )
     amount = fields.Integer(required=True, metadata={"description": "What counts now."})
     measure = fields.String(required=True)

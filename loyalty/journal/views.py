@@ -54,6 +54,7 @@ from loyalty.members.model import (
 from loyalty.program.explain import explain
 from loyalty.program.lots import available, pending_of
 from loyalty.program.model import POINTS
+from loyalty.program.passage import settle
 from loyalty.versions.model import NoProgramError
 
 if TYPE_CHECKING:
@@ -122,7 +123,9 @@ def _recorded(recorded: Recorded) -> Answer:
 def told(recorded: Recorded) -> dict[str, Any]:
     """What an activity did, as `RecordedSchema` shows it; the same whenever it is asked again."""
     entry, zone = recorded.entry, _zone(recorded.entry)
-    lots = entry.state.lots
+    # A fact of the past leaves what was true then; the answer is about when it came in.
+    state = settle(entry.state, entry.received_at)[0]
+    lots = state.lots
     body = {
         "entry_id": entry.id,
         "member_id": entry.member_id,

@@ -43,18 +43,20 @@ def _ruling(programs: ProgramShelf, at: datetime) -> Program | None:
 def _unit(state: State | None, unit: str, at: datetime) -> dict[str, Any]:
     lots = state.lots.get(unit, ()) if state else ()
     holds = state.holds.values() if state else ()
+    idle_at = state.idle_at.get(unit, NEVER) if state else NEVER
     return {
         "balance": available(lots, at),
         "pending": pending_of(lots, at),
         "held": sum(held.points for held in holds if held.unit == unit),
-        "lots": [_lot(lot, at) for lot in lots],
+        "lots": [_lot(lot, at, idle_at) for lot in lots],
     }
 
 
-def _lot(lot: Lot, at: datetime) -> dict[str, Any]:
+def _lot(lot: Lot, at: datetime, idle_at: datetime) -> dict[str, Any]:
+    ends_at = min(lot.expires_at, idle_at) if lot.points > 0 else lot.expires_at
     body: dict[str, Any] = {
         "points": lot.points,
-        "expires_at": None if lot.expires_at >= NEVER else lot.expires_at,
+        "expires_at": None if ends_at >= NEVER else ends_at,
     }
     if lot.active_at > at:
         body["active_at"] = lot.active_at

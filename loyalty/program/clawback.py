@@ -57,7 +57,8 @@ def clawed_back(
             unit: _left(program, unit, lots, award, at) + taken.get(unit, 0)
             for unit, lots in state.lots.items()
         }
-        for posting in _of_award(program, award, left):
+        is_fallen = award is not undone.award
+        for posting in _of_award(program, award, left, is_fallen=is_fallen):
             taken[posting.unit] = taken.get(posting.unit, 0) + posting.points
             postings.append(posting)
     return tuple(postings)
@@ -75,12 +76,16 @@ def _left(program: Program, unit: str, lots: Lots, award: Award, at: datetime) -
     return sum(lot.points for lot in lots if lot.active_at == active_at > at)
 
 
-def _of_award(program: Program, award: Award, left: dict[str, int]) -> Iterator[Posting]:
+def _of_award(
+    program: Program, award: Award, left: dict[str, int], *, is_fallen: bool
+) -> Iterator[Posting]:
     policy = program.returns
     units = list(dict.fromkeys([POINTS, *(posting.unit for posting in award.postings)]))
     for unit in units:
         own = [posting for posting in award.postings if posting.unit == unit]
         if not own and (unit != POINTS or len(units) > 1):
+            continue
+        if is_fallen and not any(posting.rule in award.fallen for posting in own):
             continue
         due_in_all = ROUNDINGS[policy.rounding](_returned_points(program, award, own))
         due = due_in_all - award.due_before.get(unit, 0)
@@ -96,8 +101,10 @@ def _of_award(program: Program, award: Award, left: dict[str, int]) -> Iterator[
         }
         if award.is_undone:
             inputs["whole"] = True
-        if award.fallen:
+        if is_fallen:
             inputs["fallen"] = sorted(award.fallen)
+        elif short := _too_short(program, award, own):
+            inputs["too_short"] = short
         yield Posting("return", "clawback", -taken, inputs=inputs, unit=unit)
 
 
@@ -126,6 +133,15 @@ def _falls_whole(rule: Rule | None, award: Award) -> bool:
     if rule.when and rule.when.basket_min:
         least = max(least, rule.when.basket_min)
     return award.amount_left < least
+
+
+def _too_short(program: Program, award: Award, postings: Sequence[Posting]) -> list[str]:
+    """The rules for which the basket that is left is too small."""
+    if award.is_undone:
+        return []
+    return sorted(
+        {each.rule for each in postings if _falls_whole(program.by_id.get(each.rule), award)}
+    )
 
 
 def _share(program: Program, award: Award, posting: Posting) -> Fraction:

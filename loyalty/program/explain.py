@@ -215,13 +215,17 @@ def _clawback(posting: Posting, _: _Shop) -> str:
     if fallen := inputs.get("fallen"):
         rules = " and ".join(f"'{rule}'" for rule in fallen)
         return f"What {rules} stood on was returned: of {inputs['awarded']} earned this, {took}"
-    return f"The purchase earned {inputs['awarded']}; the returned part of it, {took}"
+    whole = "".join(
+        f" '{rule}' is lost whole: the basket that is left is too small for it."
+        for rule in inputs.get("too_short", ())
+    )
+    return f"The purchase earned {inputs['awarded']}; the returned part of it, {took}{whole}"
 
 
 def _adjustment(posting: Posting, _: _Shop) -> str:
-    by_hand = _counted(posting.points, posting)
+    given = _counted(posting.points, posting)
     sign = "+" if posting.points >= 0 else ""
-    return f"{sign}{by_hand} by hand; the entry names the reason and the actor."
+    return f"{sign}{given} by hand or by a coupon; the entry names the reason and the actor."
 
 
 def _expiry(posting: Posting, _: _Shop) -> str:

@@ -15,6 +15,7 @@ from loyalty.program.names_document import (
     POINTS_MAX,
     WINDOW_DAYS_MAX,
     channel_field,
+    name_field,
 )
 from loyalty.program.validity import Expiry, UnitPolicy
 
@@ -149,7 +150,7 @@ class PointsPaymentPolicySchema(Input):
         form='a share up to 1 as text, such as "0.5"',
         metadata={"default": "1", "description": "The most of a basket that points may pay."},
     )
-    unit = channel_field(metadata={"default": POINTS})
+    unit = name_field(metadata={"default": POINTS})
 
 
 def read_units(document: Mapping[str, Any]) -> dict[str, UnitPolicy]:

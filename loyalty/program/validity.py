@@ -85,7 +85,11 @@ class UnitPolicy:
         """
         if lot.points < 0:
             return lot
-        expires_at = self.dates(_grew_at(lot, older, at, zone), zone).expires_at
+        grew_at = _grew_at(lot, older, at, zone)
+        if older.dates(grew_at, zone).expires_at > lot.expires_at:
+            # No day is early enough: another version dated it, perhaps this one.
+            return lot
+        expires_at = self.dates(grew_at, zone).expires_at
         return lot._replace(expires_at=max(expires_at, day_end(at.astimezone(zone).date(), zone)))
 
 

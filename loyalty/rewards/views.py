@@ -29,7 +29,7 @@ from loyalty.kit.errors import TooLargeError, UnsupportedMediaError
 from loyalty.kit.http import Answer, Blueprint, answer, ndjson_lines, provided, replayed
 from loyalty.kit.idempotency import KeyReusedError
 from loyalty.members.model import InvalidIdentifierError, MemberNotFoundError
-from loyalty.rewards import orders, redemptions, service
+from loyalty.rewards import orders, payment, redemptions, service
 from loyalty.rewards.model import (
     CaptureExceedsHoldError,
     NotCapturedError,
@@ -346,6 +346,15 @@ def _offered(offered: Offered) -> dict[str, Any]:
     }
 
 
+def _value(done: Redemption) -> dict[str, Any]:
+    """What the points bought: of a payment that was captured in part, what that part is worth."""
+    value: dict[str, Any] = done.held.activity["value"]
+    if not 0 < done.captured < done.points:
+        return value
+    terms = provided(Stores).programs.version(done.held.program_version).payment
+    return {**value, "amount": payment.worth(done.captured, terms)} if terms else value
+
+
 def _redemption(done: Redemption, at: datetime | None = None) -> dict[str, Any]:
     """The redemption; without a moment as it was right after its last entry."""
     document = done.held.activity
@@ -357,7 +366,7 @@ def _redemption(done: Redemption, at: datetime | None = None) -> dict[str, Any]:
         "points": done.points,
         "captured": done.captured,
         "unit": done.unit,
-        "value": document["value"],
+        "value": _value(done),
         "from_members": [
             {"member_id": each.member_id, "points": each.points}
             for each in done.parts

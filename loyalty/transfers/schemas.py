@@ -11,7 +11,7 @@ from loyalty.kit.fields import Text, Whole
 from loyalty.kit.schemas import Input, Output
 from loyalty.members.model import MEMBER_ID_PATTERN
 from loyalty.members.schemas import IdentifierSchema
-from loyalty.program.document import POINTS_MAX, channel_field
+from loyalty.program.document import POINTS_MAX, name_field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,7 @@ class TransferSchema(Input):
     giver = fields.Nested(PartySchema, required=True)
     receiver = fields.Nested(PartySchema, required=True)
     points = Whole(1, POINTS_MAX, required=True)
-    unit = channel_field(metadata={"description": "Which point currency; `points` if absent."})
+    unit = name_field(metadata={"description": "Which point currency; `points` if absent."})
 
 
 class TransferredSchema(Output):

@@ -9,7 +9,7 @@ from pymongo.database import Database
 
 from app import create_app
 from tests.api.test_browser_tokens import token_of
-from tests.builders import Api, dump, mint_key
+from tests.builders import Api, dump, mint_key, program_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,6 +68,24 @@ def enrol(api: Api, count: int, *, spent: int = 0) -> list[str]:
     for each in ids if spent else ():
         api.buy(each, spent)
     return ids
+
+
+def test_any_name_that_a_programme_may_give_a_unit_can_be_asked_for(api: Api) -> None:
+    unit = "cash-back_" + "x" * 30
+    rule = {"id": "back", "type": "fixed", "per": "basket", "points": 7, "unit": unit}
+    document = program_document(rule, units={unit: {}})
+    api.post("/v1/program/versions", {"program": document}, expect=201)
+    ada, bob = enrol(api, 2, spent=1000)
+    for member in (ada, bob):
+        api.consent(member, "household_pooling")
+        api.consent(member, "points_transfer")
+    shown = api.get(f"/v1/households/{household(api, ada, bob)}/points?unit={unit}", expect=200)
+    assert shown.get_json()["points"] == 14
+    gift = {"external_id": "g", "giver": {"member": ada}, "receiver": {"member": bob}}
+    api.post("/v1/transfers", {**gift, "points": 2, "unit": unit}, expect=201)
+    given = {"external_id": "a", "points": 1, "unit": unit, "reason": "x", "actor": "y"}
+    done = api.post(f"/v1/members/{bob}/adjustments", given, expect=201).get_json()
+    assert done["units"] == {unit: 10}
 
 
 def test_a_household_is_made_and_read(api: Api) -> None:

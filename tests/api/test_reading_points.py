@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from loyalty.kit.clock import now
-from tests.builders import program_document, purchase_body
+from tests.builders import BASE_RULE, program_document, purchase_body
 
 if TYPE_CHECKING:
     from tests.builders import Api
@@ -113,6 +114,33 @@ def test_multichannel_bonuses_are_paid(api: Api) -> None:
     gained = [api.buy(member, 1000, channel=each)["points"] for each in ("store", "web", "app")]
     assert gained == [15, 15, 215]
     assert api.buy(member, 1000, channel="app")["points"] == 10
+
+
+def test_points_of_an_answer_are_those_of_the_main_unit(api: Api) -> None:
+    stamp = {"id": "stamp", "type": "fixed", "per": "basket", "points": 3, "unit": "stamps"}
+    document = program_document(BASE_RULE, stamp, units={"stamps": {}})
+    api.post("/v1/program/versions", {"program": document}, expect=201)
+    bought = api.buy(api.enrol(), 1000)
+    assert (bought["points"], bought["balance"], bought["units"]) == (10, 10, {"stamps": 3})
+    entry = api.get(f"/v1/entries/{bought['entry_id']}", expect=200).get_json()
+    assert (entry["points"], entry["balance_after"]) == (10, 10)
+
+
+def test_an_answer_about_the_past_counts_nothing_that_has_lapsed_since(api: Api) -> None:
+    stamp = {"id": "stamp", "type": "fixed", "per": "basket", "points": 3, "unit": "stamps"}
+    lapse = {"expiry": {"idle_days": 30}}
+    document = program_document(BASE_RULE, stamp, units={"points": lapse, "stamps": lapse})
+    api.post("/v1/program/versions", {"program": document}, expect=201)
+    member = api.enrol()
+    long_ago = (now() - timedelta(days=60)).isoformat()
+    bought = api.buy(member, 1000, occurred_at=long_ago)
+    assert (bought["points"], bought["balance"], bought["units"]) == (10, 0, {"stamps": 0})
+    assert api.balance(member) == 0
+    again = now().replace(microsecond=0)
+    api.buy(member, 1000, occurred_at=again.isoformat())
+    (lot,) = api.get(f"/v1/members/{member}/points", expect=200).get_json()["lots"]
+    assert timedelta(days=30) <= datetime.fromisoformat(lot["expires_at"]) - again
+    assert datetime.fromisoformat(lot["expires_at"]) - again <= timedelta(days=31)
 
 
 def test_a_version_rules_from_its_start_and_reads_back_as_sent(shop: Api) -> None:

@@ -231,6 +231,7 @@ def test_a_part_of_a_payment_is_captured_and_the_rest_goes_back(store: Api, ada:
     assert (held["reward"], held["value"]) == (None, {"amount": 80, "currency": "EUR"})
     done = act(store, held, "capture", points=30)
     assert (done["status"], done["captured"], done["balance"]) == ("captured", 30, 70)
+    assert done["value"] == {"amount": 30, "currency": "EUR"}
     assert act(store, held, "capture", points=30) == done
     assert act(store, held, "capture", points=40, expect=409)["code"] == "hold_resolved"
     assert act(store, held, "capture", expect=409)["code"] == "hold_resolved"

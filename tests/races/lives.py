@@ -160,7 +160,7 @@ _tiers = st.fixed_dictionaries(
         "on_return": st.sampled_from(("subtract", "keep")),
     },
 )
-_periods = st.sampled_from(
+_periods: st.SearchStrategy[Document] = st.sampled_from(
     (
         {"period": "lifetime"},
         {"period": "rolling", "rolling_days": 20},

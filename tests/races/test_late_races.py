@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from app import Parts
-    from loyalty.journal.drafts import Recorded
+    from loyalty.journal.drafts import Draft, Recorded
     from loyalty.journal.model import Entry
     from loyalty.kit.settings import Settings
     from loyalty.program.model import Program
@@ -288,9 +288,8 @@ def test_an_upload_takes_of_a_campaign_what_is_left(parts: Parts) -> None:
     assert of_the_campaign(parts).total() == 100
 
 
-def commands(settings: Settings, parts: Parts, member: str, activity: Activity, rules: Program) -> list[str]:
-    """What appending an activity sends to the database."""
-    fact = draft_of(member, activity, rules)
+def commands(settings: Settings, parts: Parts, fact: Draft) -> list[str]:
+    """What appending a fact sends to the database."""
     with watching(settings) as watch:
         journal = JournalStore(watch.database, timeout_seconds=5)
         append(fact, parts.stores._replace(journal=journal))
@@ -303,6 +302,9 @@ def test_an_award_is_one_read_and_one_insert_and_a_late_one_a_transaction(
     rules, member = publish(parts, SENSITIVE), enrolled(parts)
     for day in range(2, 12):
         append(draft_of(member, bought(day), rules), parts.stores)
-    assert commands(settings, parts, member, bought(20), rules) == ["find", "insert"]
-    late = commands(settings, parts, member, bought(1, "web"), rules)
-    assert late == ["find", "find", "insert", "commitTransaction"]
+    on_top = commands(settings, parts, draft_of(member, bought(20), rules))
+    assert on_top == ["find", "insert"]
+    *reads, insert, commit = commands(settings, parts, draft_of(member, bought(1, "web"), rules))
+    assert (insert, commit) == ("insert", "commitTransaction")
+    assert set(reads) == {"find"}
+    assert len(reads) <= 3

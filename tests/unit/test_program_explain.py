@@ -43,6 +43,10 @@ FALLEN_7 = (
     "What 'third' stood on was returned: of 20 earned this, rounded half up, takes back 7 "
     "(not more than the balance)."
 )
+TOO_SHORT_10 = (
+    "The purchase earned 20; the returned part of it, rounded half up, takes back 10. "
+    "'big' is lost whole: the basket that is left is too small for it."
+)
 MILK = {"only": {"skus": ["milk"]}}
 
 
@@ -145,7 +149,7 @@ def test_expiry() -> None:
 @pytest.mark.parametrize(("points", "text"), [(50, "+50"), (-3, "-3")])
 def test_a_correction_by_hand(points: int, text: str) -> None:
     correction = Activity("adjustment", NOON, points=points)
-    said = f"{text} by hand; the entry names the reason and the actor."
+    said = f"{text} by hand or by a coupon; the entry names the reason and the actor."
     assert why(program(), correction, purchase()) == [said]
 
 
@@ -387,6 +391,10 @@ def test_points_that_move(activity: Activity, texts: list[str]) -> None:
         (
             Posting("return", "clawback", 2, inputs={**CLAWED, "due": -2}),
             "The purchase earned 20; the returned part of it, rounded half up, gives back 2.",
+        ),
+        (
+            Posting("return", "clawback", -10, inputs={**CLAWED, "too_short": ["big"]}),
+            TOO_SHORT_10,
         ),
         (
             # In a journal, times are text.

@@ -179,6 +179,21 @@ def test_a_bonus_of_another_purchase_leaves_that_purchases_lot() -> None:
     assert state.lots == {"points": (Lot(datetime(2026, 4, 5, tzinfo=UTC), 10),)}
 
 
+def test_a_bonus_of_another_purchase_falls_in_its_own_unit_and_is_told_once() -> None:
+    nth = {"id": "n", "type": "nth_channel", "n": 2, "window_days": 30, "points": 5}
+    stamp = {"id": "stamp", "type": "fixed", "per": "basket", "points": 1, "unit": "stamps"}
+    rules = program(BASE_RULE, nth, stamp, units={"stamps": {}})
+    later = NOON + timedelta(days=3)
+    happened = (basket(channel="web"), purchase(channel="app", at=later, key="q"), back(at=later))
+    fell = [each for each in last(rules, *happened) if each.inputs["purchase"] == "q"]
+    assert [(each.unit, each.points, each.inputs["fallen"]) for each in fell] == [
+        ("points", -5, ["n"])
+    ]
+    own = last(rules, *happened, giving_back("q", key="r2", at=later))
+    assert [(each.unit, each.points) for each in own] == [("points", -10), ("stamps", -1)]
+    assert not any("fallen" in each.inputs for each in own)
+
+
 def test_a_whole_return_frees_counters_first_visits_and_channels() -> None:
     welcome = {"id": "hi", "type": "first_on_channel", "points": 40, "times_max": {"lifetime": 1}}
     rules = program(BASE_RULE, welcome)
@@ -226,6 +241,8 @@ def test_a_bonus_that_needs_a_least_basket_falls_whole_once_too_little_is_left(
     when = {"basket_min_amount": 1500}
     rules = program({**BONUS, "when": when, "on_return": "while_it_holds"})
     assert taken(rules, basket(line(2000)), back(amount=amount)) == points
+    (posting,) = last(rules, basket(line(2000)), back(amount=amount))
+    assert posting.inputs.get("too_short", []) == (["bonus"] if points == 20 else [])
 
 
 def test_spend_points_with_a_least_amount_fall_whole_once_too_little_is_left() -> None:

@@ -157,6 +157,8 @@ def ends(day: str, points: int = 10) -> Lot:
         # When it grew cannot be told: in doubt it was today.
         (Lot(NEVER, 10), Expiry(), Expiry(months=12), ends("2027-06-01")),
         (Lot(NEVER, -10), Expiry(months=12), Expiry(months=24), Lot(NEVER, -10)),
+        # The older policy dates nothing like this: another did, and its date stays.
+        (ends("2026-12-23"), Expiry(), Expiry(months=1), ends("2026-12-23")),
     ],
 )
 def test_a_lot_is_dated_anew_as_if_the_new_policy_had_ruled_when_it_last_grew(
