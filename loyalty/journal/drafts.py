@@ -138,7 +138,8 @@ def refuse_impossible(before: State, activity: Activity) -> None:
     try:
         check(before, activity)
     except OverdrawnError as error:
-        raise InsufficientPointsError(str(error)) from error
+        mistake = FieldError("points", str(error))
+        raise InsufficientPointsError(str(error), errors=(mistake,)) from error
     except HoldGoneError as error:
         raise HoldExpiredError from error
     except FullError as error:

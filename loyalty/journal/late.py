@@ -25,7 +25,7 @@ from loyalty.program.model import DECISIONS, POINTS, Activity, Posting
 from loyalty.program.step import step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from loyalty.journal.drafts import Draft, Stores
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     Postings = tuple[Posting, ...]
 
 _TICK = timedelta(milliseconds=1)
+# The facts that one correction restates, so that it stays far below a document's 16 MB.
+CORRECTS_MAX = 1000
 
 
 def planned(
@@ -305,16 +307,28 @@ def _folded(head: Head, draft: Draft, stores: Stores, unwritten: Sequence[Entry]
         balance_after=head.state.balance + _points(postings),
     )
     changes = _changes(stretch.entries, found)
-    if not changes:
-        return [own]
-    correction = built(
-        _restating(draft, changes, kind="correction"),
-        seq=head.seq + 2,
-        postings=_differences(changes, because=draft.key),
-        state=state,
-        balance_after=state.balance,
-    )
-    return [own, correction]
+    return [own, *_corrections(draft, changes, own, state)]
+
+
+def _corrections(
+    draft: Draft, changes: Sequence[_Change], own: Entry, state: State
+) -> Iterator[Entry]:
+    """The correction of what changed: one entry, or more where one document could not hold it."""
+    balance = own.balance_after
+    for number, begin in enumerate(range(0, len(changes), CORRECTS_MAX)):
+        chunk = changes[begin : begin + CORRECTS_MAX]
+        postings = _differences(chunk, because=draft.key)
+        balance += _points(postings)
+        restating = _restating(draft, chunk, kind="correction")
+        if number:
+            restating = replace(restating, key=f"{restating.key}/{number}")
+        yield built(
+            restating,
+            seq=own.seq + 1 + number,
+            postings=postings,
+            state=state,
+            balance_after=balance,
+        )
 
 
 def _reversed(head: Head | None, draft: Draft, stores: Stores) -> list[Entry]:
