@@ -146,9 +146,9 @@ def _completed(draft: Draft, stores: Stores) -> Draft:
     Raises:
         ReturnExceedsPurchaseError: more comes back than is left.
     """
-    activity = replace(draft.activity, key=draft.key)
-    if activity.back is None and activity.kind != "restore":
+    if draft.activity.back is None and draft.activity.kind != "restore":
         return draft
+    activity = replace(draft.activity, key=draft.key)
     facts = _related(draft.member_id, _refers_to(activity), stores)
     try:
         complete, told = _judged(activity, facts)

@@ -68,9 +68,17 @@ class Case:
         self.lines: tuple[Numbered, ...] = tuple(enumerate(activity.lines))
         self.parts: list[SpendPart] = []
         self.bases: dict[str, dict[int, int]] = {}
+        self._earning: dict[str, set[int]] = {}
         self.extras: dict[str, int] = {}
         self.progress: dict[str, Progress] = {}
         self.used: set[str] = set()
+
+    def earning(self, unit: str) -> set[int]:
+        """The positions of the lines that spend points of a unit stand on."""
+        if unit not in self._earning:
+            parts = (part.basis_by_line for part in self.parts if part.unit == unit)
+            self._earning[unit] = set().union(*parts)
+        return self._earning[unit]
 
     @cached_property
     def alive(self) -> dict[str, datetime]:
@@ -275,7 +283,7 @@ def _times(
     lines = lines_of(rule, case)
     if not lines:
         return
-    earning = {line for part in case.parts if part.unit == rule.unit for line in part.basis_by_line}
+    earning = case.earning(rule.unit)
     if len(earning) < len(case.lines):
         lines = [pair for pair in lines if pair[0] in earning]
     base = _base(rule, lines, case)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
 from loyalty.program.lots import Lots, balance_of
-from loyalty.program.validity import UnitPolicy
+from loyalty.program.validity import Expiry, UnitPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -661,6 +661,15 @@ class Program:
         """Whether a bonus stands on uses of channels, so that the keys of these must be kept."""
         kinds = (NthChannelRule, ChannelsMultiplierRule)
         return any(isinstance(rule, kinds) for rule in self.rules)
+
+    @cached_property
+    def idling(self) -> Mapping[str, Expiry]:
+        """The units whose points expire when nothing happens for long."""
+        return {
+            unit: policy.expiry
+            for unit, policy in self.units.items()
+            if policy.expiry.idle_months or policy.expiry.idle_days
+        }
 
     @cached_property
     def journeys(self) -> tuple[JourneyRule, ...]:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
-    from loyalty.program.lots import Lots
+    from loyalty.program.lots import Lot, Lots
     from loyalty.program.tiers import Standing
 
 # What is remembered of what a member looked at.
@@ -76,10 +76,13 @@ def step(program: Program, state: State, activity: Activity) -> tuple[State, tup
         activity: complete in itself.
     """
     state, passed = settle(state, activity.occurred_at)
-    if program.ladder is not None:
-        state = replace(state, tier=_standing(program, state, activity))
+    standing = _standing(program, state, activity)
+    # A state has many parts, and to copy it costs as much as a rule: only where it changes.
+    if standing is not state.tier:
+        state = replace(state, tier=standing)
     state, postings = _STEPS[activity.kind](program, state, activity)
-    return replace(state, last=(activity.occurred_at, activity.key)), passed + postings
+    last = (activity.occurred_at, activity.key)
+    return state if state.last == last else replace(state, last=last), passed + postings
 
 
 def check(state: State, activity: Activity) -> None:
@@ -117,8 +120,9 @@ def points_of(postings: Iterable[Posting], unit: str = POINTS) -> int:
 
 
 def _standing(program: Program, state: State, activity: Activity) -> Standing | None:
+    """Where the member stands when it happens; what another version's ladder said is kept."""
     if program.ladder is None:
-        return None
+        return state.tier
     joined_at = activity.about.joined_at or state.joined_at
     at = activity.occurred_at
     return standing_at(program.ladder, state.tier, at, zone=program.zone, joined_at=joined_at)
@@ -126,7 +130,12 @@ def _standing(program: Program, state: State, activity: Activity) -> Standing | 
 
 def _award(program: Program, state: State, activity: Activity) -> tuple[State, tuple[Posting, ...]]:
     """A purchase, an engagement or a referral."""
-    result = awarded(program, state, activity, tier=_tier_now(program, state, activity))
+    ladder = program.ladder
+    by_points = ladder is not None and ladder.measure == "points"
+    standing = state.tier if by_points else _counted(program, state, activity, ())
+    seen = standing if ladder is not None and ladder.counts_current else state.tier
+    tier = seen.tier if ladder is not None and seen is not None else ""
+    result = awarded(program, state, activity, tier=tier)
     lots, postings = _earned(program, state.lots, result.postings, activity.occurred_at)
     is_purchase = activity.kind == "purchase"
     progress = result.case.progress
@@ -137,25 +146,15 @@ def _award(program: Program, state: State, activity: Activity) -> tuple[State, t
         counters=result.tally.counters,
         purchases=state.purchases + is_purchase,
         bought_at=activity.occurred_at if is_purchase else state.bought_at,
-        tier=_counted(program, state, activity, postings),
+        tier=_counted(program, state, activity, postings) if by_points else standing,
         holds=state.holds,
         glances=_glances(program, state, activity, result),
         progress={**state.progress, **progress} if progress else state.progress,
         idle_at=_idle_at(program, state, activity),
         joined_at=activity.about.joined_at or state.joined_at,
+        last=(activity.occurred_at, activity.key),
     )
     return after, postings
-
-
-def _tier_now(program: Program, state: State, activity: Activity) -> str:
-    """The tier that the rules see: with this purchase or without it."""
-    ladder = program.ladder
-    if ladder is None or state.tier is None:
-        return ""
-    standing = state.tier
-    if ladder.counts_current and ladder.measure != "points":
-        standing = _counted(program, state, activity, ()) or standing
-    return standing.tier
 
 
 def _counted(
@@ -191,9 +190,13 @@ def _earned(
         return lots, postings
     after = dict(lots)
     told = []
+    by_unit: dict[str, Lot] = {}
     for posting in postings:
         unit = posting.unit
-        dates = program.units.get(unit, _NO_POLICY).dates(at, program.zone)
+        dates = by_unit.get(unit)
+        if dates is None:
+            dates = program.units.get(unit, _NO_POLICY).dates(at, program.zone)
+            by_unit[unit] = dates
         after[unit] = earn(
             after.get(unit, ()),
             posting.points,
@@ -251,13 +254,13 @@ def _glances(
 
 def _idle_at(program: Program, state: State, activity: Activity) -> Mapping[str, datetime]:
     """When what is there expires if nothing more happens."""
+    if not (program.idling or state.idle_at):
+        return state.idle_at
     ends = {
         unit: ends_at
-        for unit, policy in program.units.items()
-        if (ends_at := policy.expiry.idle_at(activity.occurred_at, program.zone))
+        for unit, expiry in program.idling.items()
+        if (ends_at := expiry.idle_at(activity.occurred_at, program.zone))
     }
-    if not (ends or state.idle_at):
-        return state.idle_at
     # A unit that is not of this programme is none of its business.
     others = {unit: at for unit, at in state.idle_at.items() if unit not in program.units}
     return {**others, **ends}
