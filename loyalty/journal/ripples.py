@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loyalty.journal.drafts import Draft
-from loyalty.program.model import Activity, ReferralRule
+from loyalty.program.model import Activity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ def ripples_of(plans: Iterable[tuple[Draft, Sequence[Entry]]], stores: Stores) -
     """The drafts that follow from planned entries, for other members."""
     ripples = []
     for draft, (entry, *_) in plans:
-        if not any(isinstance(rule, ReferralRule) for rule in draft.program.rules):
+        if not draft.program.has_referrals:
             continue
         if entry.kind == "return":
             ripple = _fallen(draft, entry, stores)

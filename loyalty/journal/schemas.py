@@ -20,8 +20,7 @@ from loyalty.kit.fields import (
     Whole,
 )
 from loyalty.kit.schemas import Input, Output
-from loyalty.members.model import MEMBER_ID_PATTERN
-from loyalty.members.schemas import IdentifierSchema
+from loyalty.members.schemas import PartySchema
 from loyalty.program.document import POINTS_MAX, channel_field, currency_field, name_field
 from loyalty.program.model import ENGAGEMENTS, FULFILMENTS, PAYMENT_METHODS
 
@@ -77,18 +76,8 @@ class _ActivitySchema(Input):
     occurred_at = Moment(metadata={"description": "Now, if absent."})
 
 
-class _MemberActivitySchema(_ActivitySchema):
-    member = Text(34, pattern=MEMBER_ID_PATTERN)
-    identifier = fields.Nested(IdentifierSchema)
-
-    extra_json_schema: ClassVar[dict[str, Any]] = {
-        "oneOf": [{"required": ["member"]}, {"required": ["identifier"]}]
-    }
-
-    def check(self, data: Mapping[str, Any]) -> None:
-        """Exactly one of the two names the member."""
-        if ("member" in data) == ("identifier" in data):
-            raise ValidationError("Name the member by member or by identifier, not both.", "member")
+class _MemberActivitySchema(PartySchema, _ActivitySchema):
+    """An activity of a member."""
 
 
 class _Details(Strict, fields.Dict):

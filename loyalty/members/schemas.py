@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from marshmallow import fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from marshmallow import ValidationError, fields
 
 from loyalty.access.tokens import TOKEN_SECONDS_MAX
 from loyalty.kit.fields import Items, Moment, Text, Whole
@@ -11,9 +13,13 @@ from loyalty.members.model import (
     BIRTHDAY_PATTERN,
     IDENTIFIER_TYPE_PATTERN,
     IDENTIFIERS_MAX,
+    MEMBER_ID_PATTERN,
     SEGMENT_PATTERN,
     SEGMENTS_MAX,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class IdentifierSchema(Input):
@@ -21,6 +27,22 @@ class IdentifierSchema(Input):
 
     type = Text(64, pattern=IDENTIFIER_TYPE_PATTERN, required=True, metadata={"examples": ["card"]})
     value = Text(254, required=True, metadata={"examples": ["9300 1234 5678"]})
+
+
+class PartySchema(Input):
+    """A member, named by id or by any identifier."""
+
+    member = Text(34, pattern=MEMBER_ID_PATTERN)
+    identifier = fields.Nested(IdentifierSchema)
+
+    extra_json_schema: ClassVar[dict[str, Any]] = {
+        "oneOf": [{"required": ["member"]}, {"required": ["identifier"]}]
+    }
+
+    def check(self, data: Mapping[str, Any]) -> None:
+        """Exactly one of the two names the member."""
+        if ("member" in data) == ("identifier" in data):
+            raise ValidationError("Name the member by member or by identifier, not both.", "member")
 
 
 class EnrolSchema(Input):

@@ -663,6 +663,11 @@ class Program:
         return any(isinstance(rule, kinds) for rule in self.rules)
 
     @cached_property
+    def has_referrals(self) -> bool:
+        """Whether what one member does can be paid to another."""
+        return any(isinstance(rule, ReferralRule) for rule in self.rules)
+
+    @cached_property
     def idling(self) -> Mapping[str, Expiry]:
         """The units whose points expire when nothing happens for long."""
         return {
@@ -685,7 +690,7 @@ class Program:
                 each.birthday or each.anniversary or each.segments or each.condition
                 for each in whens
             )
-            or any(isinstance(rule, ReferralRule) for rule in self.rules)
+            or self.has_referrals
             or (self.ladder is not None and self.ladder.period == "anniversary")
         )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from loyalty.journal.appending import append_together
 from loyalty.journal.codec import activity_to_document
 from loyalty.journal.drafts import Draft
+from loyalty.journal.late import resolution_key
 from loyalty.kit.idempotency import fingerprint
 from loyalty.program.model import Activity
 from loyalty.rewards.pool import allot
@@ -48,11 +49,6 @@ class Desk(NamedTuple):
     store: str | None
     at: datetime
     program: Program
-
-
-def resolution_key(hold_key: str) -> str:
-    """The one key of a capture and of a release: the first of them wins."""
-    return f"resolution/{hold_key}"
 
 
 def undoing_key(hold_key: str) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from loyalty.access.model import speak_for
 from loyalty.consent.model import ConsentRequiredError
 from loyalty.journal.drafts import replay
+from loyalty.journal.late import resolution_key
 from loyalty.journal.model import (
     HoldResolvedError,
     InsufficientPointsError,
@@ -33,7 +34,6 @@ from loyalty.rewards.entries import (
     holds,
     parts_for,
     parts_of,
-    resolution_key,
     resolutions,
     undoing_key,
     undoings,

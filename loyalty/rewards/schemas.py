@@ -11,7 +11,7 @@ from loyalty.journal.schemas import external_id_field
 from loyalty.kit.fields import Amount, Choice, Flag, Instant, Items, Moment, QueryWhole, Text, Whole
 from loyalty.kit.schemas import Input, Output
 from loyalty.members.model import MEMBER_ID_PATTERN
-from loyalty.members.schemas import IdentifierSchema
+from loyalty.members.schemas import PartySchema
 from loyalty.program.model import POINTS
 from loyalty.program.names_document import CHANNELS_MAX, NAME_FORM, NAME_PATTERN, channel_field
 from loyalty.rewards.model import REASONS, REWARD_TYPES, VALUES
@@ -170,20 +170,6 @@ class PointsPaymentSchema(Input):
     )
 
 
-class _OfMemberSchema(Input):
-    member = Text(34, pattern=MEMBER_ID_PATTERN)
-    identifier = fields.Nested(IdentifierSchema)
-
-    extra_json_schema: ClassVar[dict[str, Any]] = {
-        "oneOf": [{"required": ["member"]}, {"required": ["identifier"]}]
-    }
-
-    def check(self, data: Mapping[str, Any]) -> None:
-        """Exactly one of the two names the member."""
-        if ("member" in data) == ("identifier" in data):
-            raise ValidationError("Name the member by member or by identifier, not both.", "member")
-
-
 def _household_field() -> Flag:
     return Flag(
         load_default=False,
@@ -194,7 +180,7 @@ def _household_field() -> Flag:
     )
 
 
-class QuoteSchema(_OfMemberSchema):
+class QuoteSchema(PartySchema):
     """A basket to pay with points."""
 
     from_household = _household_field()
@@ -216,7 +202,7 @@ class QuotedSchema(Output):
     as_of = Instant(required=True)
 
 
-class RedeemSchema(_OfMemberSchema):
+class RedeemSchema(PartySchema):
     """Points to set aside, for a reward or as payment."""
 
     external_id = external_id_field()
@@ -235,7 +221,7 @@ class RedeemSchema(_OfMemberSchema):
 
     extra_json_schema: ClassVar[dict[str, Any]] = {
         "allOf": [
-            _OfMemberSchema.extra_json_schema,
+            PartySchema.extra_json_schema,
             {"oneOf": [{"required": ["reward"]}, {"required": ["payment"]}]},
         ]
     }

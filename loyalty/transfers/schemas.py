@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
-
-from marshmallow import ValidationError, fields
+from marshmallow import fields
 
 from loyalty.journal.schemas import external_id_field
-from loyalty.kit.fields import Text, Whole
+from loyalty.kit.fields import Whole
 from loyalty.kit.schemas import Input, Output
-from loyalty.members.model import MEMBER_ID_PATTERN
-from loyalty.members.schemas import IdentifierSchema
+from loyalty.members.schemas import PartySchema
 from loyalty.program.document import POINTS_MAX, name_field
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-
-class PartySchema(Input):
-    """One side of a transfer."""
-
-    member = Text(34, pattern=MEMBER_ID_PATTERN)
-    identifier = fields.Nested(IdentifierSchema)
-
-    extra_json_schema: ClassVar[dict[str, Any]] = {
-        "oneOf": [{"required": ["member"]}, {"required": ["identifier"]}]
-    }
-
-    def check(self, data: Mapping[str, Any]) -> None:
-        """Exactly one of the two names the member."""
-        if ("member" in data) == ("identifier" in data):
-            raise ValidationError("Name the member by member or by identifier, not both.", "member")
 
 
 class TransferSchema(Input):
