@@ -44,6 +44,7 @@ import loyalty.transfers.views
 import loyalty.versions.views
 import recommend.views
 from loyalty.access import model as keys
+from loyalty.access.links import LinkMint
 from loyalty.access.secrets import SecretError, derive, root_secret
 from loyalty.access.service import Gatekeeper
 from loyalty.access.store import KeyStore
@@ -75,6 +76,7 @@ from loyalty.kit.service import Service
 from loyalty.kit.settings import Settings, SettingsError
 from loyalty.kit.supervisor import StopAsked, owned_database, serve, stop_on_signals
 from loyalty.members.store import MemberStore
+from loyalty.messages.store import Outbox
 from loyalty.referrals.store import ReferralStore
 from loyalty.rewards.orders import Redeeming
 from loyalty.rewards.store import RewardStore
@@ -83,6 +85,8 @@ from loyalty.simulation.result import body_of, tables_of
 from loyalty.simulation.schemas import SimulationSchema
 from loyalty.simulation.service import Sources as PastSources
 from loyalty.simulation.service import simulate
+from loyalty.vault.masters import MasterKeyError, masters_of
+from loyalty.vault.store import Vault
 from loyalty.versions.model import InvalidProgramError, NoProgramError
 from loyalty.versions.service import ProgramShelf, require_sound
 from loyalty.versions.store import VersionStore
@@ -128,6 +132,9 @@ class Parts(NamedTuple):
     database: Database[Document]
     keys: KeyStore
     tokens: TokenMint
+    links: LinkMint
+    vault: Vault
+    outbox: Outbox
     members: MemberStore
     consents: ConsentStore
     catalogue: CatalogueStore
@@ -164,10 +171,14 @@ def assemble(settings: Settings, uri: str) -> Parts:
     client = connect(uri, timeout_seconds=settings.database_timeout_seconds)
     database = open_database(client, settings.database)
     root = root_secret(settings)
+    vault = Vault(open_database(client, settings.vault_database), masters_of(settings))
     return Parts(
         database=database,
         keys=KeyStore(database),
         tokens=TokenMint(derive(root, "member-tokens")),
+        links=LinkMint(derive(root, "links")),
+        vault=vault,
+        outbox=Outbox(database, vault),
         members=MemberStore(
             database,
             pepper=derive(root, "identifier-lookup"),
@@ -196,6 +207,8 @@ def initialise(settings: Settings, parts: Parts) -> None:
         SecretError: the database was written under another secret.
     """
     for store in (
+        parts.vault,
+        parts.outbox,
         parts.members,
         parts.consents,
         parts.catalogue,
@@ -248,6 +261,9 @@ def create_app(settings: Settings | None = None) -> Flask:
         Settings: settings,
         Database: parts.database,
         TokenMint: parts.tokens,
+        LinkMint: parts.links,
+        Vault: parts.vault,
+        Outbox: parts.outbox,
         MemberStore: parts.members,
         ConsentStore: parts.consents,
         CatalogueStore: parts.catalogue,
@@ -381,7 +397,7 @@ def _opened(settings: Settings) -> Iterator[Parts]:
             finally:
                 if own:
                     own.stop()
-    except (EmbeddedDatabaseError, SecretError) as error:
+    except (EmbeddedDatabaseError, SecretError, MasterKeyError) as error:
         raise click.ClickException(str(error)) from error
     except StopAsked:
         raise click.Abort from None
@@ -419,7 +435,7 @@ def _run(settings: Settings, *, prepare: Callable[[str], None]) -> int:
             parts.database.client.close()
             prepare(uri)
             return serve(uri, mongod, str(_fresh_directory(settings.data_dir / "metrics")))
-    except (EmbeddedDatabaseError, SecretError) as error:
+    except (EmbeddedDatabaseError, SecretError, MasterKeyError) as error:
         raise click.ClickException(str(error)) from error
     except StopAsked:
         return 0

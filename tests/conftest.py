@@ -72,6 +72,7 @@ def worker_parts(worker_settings: Settings) -> Iterator[Parts]:
     initialise(worker_settings, parts)
     yield parts
     parts.database.client.drop_database(parts.database.name)
+    parts.database.client.drop_database(parts.vault.database.name)
     parts.database.client.close()
 
 
@@ -85,9 +86,10 @@ def settings(worker_settings: Settings) -> Settings:
 @pytest.fixture
 def parts(settings: Settings, worker_parts: Parts) -> Iterator[Parts]:
     """The stores over the emptied database, with caches of their own."""
-    for name in worker_parts.database.list_collection_names():
-        if name != "meta":
-            worker_parts.database[name].delete_many({})
+    for database in (worker_parts.database, worker_parts.vault.database):
+        for name in database.list_collection_names():
+            if name != "meta":
+                database[name].delete_many({})
     fresh = assemble(settings, settings.mongodb_uri)
     yield fresh
     fresh.database.client.close()

@@ -45,6 +45,10 @@ SCOPES: dict[str, str] = {
     "recommendations:read": "read recommendations for a member",
     "picks:read": "stream picks for a whole audience",
     "tokens:write": "mint a browser token for a member",
+    "privacy:read": "follow requests of members to exercise their rights, and the register",
+    "privacy:write": "export, restrict and erase members, and answer their requests",
+    "messages:read": "fetch what is to be sent to members on Carnet's behalf, and mark it sent",
+    "links:write": "mint links to the preference centre and for unsubscribing",
     "jobs:read": "follow long-running jobs and read their results",
     "jobs:write": "cancel long-running jobs",
     "metrics:read": "read operational metrics",
@@ -108,6 +112,9 @@ class Caller:
     channel: str | None = None
     store: str | None = None
     member_id: str | None = None
+    # How the member was recognised, for a token: "login" by the shop just now, "link" by a link in
+    # an e-mail, "code" by a code sent to the member. A right needs more than a link.
+    proof: str = ""
 
 
 def mint(

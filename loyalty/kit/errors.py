@@ -80,6 +80,14 @@ class UnsupportedMediaError(CarnetError):
     title = "The content type is not supported"
 
 
+class TooManyRequestsError(CarnetError):
+    """The caller asked for this too often; waiting helps."""
+
+    code = "too_many_requests"
+    title = "Too many requests of this kind"
+    retry_after_seconds: ClassVar[int] = 3600
+
+
 class UnavailableError(CarnetError):
     """Something behind the service is away; trying again is right."""
 

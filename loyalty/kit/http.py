@@ -27,6 +27,7 @@ from loyalty.kit.errors import (
     MalformedError,
     NotFoundError,
     TooLargeError,
+    TooManyRequestsError,
     UnauthenticatedError,
     UnavailableError,
     UnsupportedMediaError,
@@ -52,6 +53,7 @@ STATUS_BY_KIND: tuple[tuple[type[CarnetError], int], ...] = (
     (TooLargeError, 413),
     (UnsupportedMediaError, 415),
     (InvalidError, 422),
+    (TooManyRequestsError, 429),
     (UnavailableError, 503),
 )
 ORJSON_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
@@ -116,7 +118,7 @@ def refusal(error: CarnetError) -> Response:
         detail=error.detail,
         errors=error.errors,
     )
-    if isinstance(error, UnavailableError):
+    if isinstance(error, (TooManyRequestsError, UnavailableError)):
         answer.headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, UnauthenticatedError):
         answer.headers["WWW-Authenticate"] = 'Bearer realm="carnet"'
@@ -188,6 +190,8 @@ class Access(NamedTuple):
     is_public: bool = False
     # A bulk operation sets a deadline a chunk instead of one for the whole request.
     is_bulk: bool = False
+    # For which purpose of the register the view uses what is known of a member; "" for none.
+    purpose: str = ""
 
 
 def access_of(view: Any) -> Access | None:
@@ -223,9 +227,18 @@ class Blueprint(SmorestBlueprint):
         return super().arguments(built, **kwargs)
 
     @staticmethod
-    def requires(*scopes: str, member_token: bool = False, bulk: bool = False) -> Any:
-        """Let in keys with any of the scopes and, where said, the member's own token."""
-        access = Access(scopes, member_token=member_token, is_bulk=bulk)
+    def requires(
+        *scopes: str, member_token: bool = False, bulk: bool = False, purpose: str = ""
+    ) -> Any:
+        """Let in keys with any of the scopes and, where said, the member's own token.
+
+        Args:
+            scopes: any of them is enough.
+            member_token: whether the token of the member in the path is, too.
+            bulk: whether the view sets its own deadlines.
+            purpose: of the register of processing: why the view uses what is known of a member.
+        """
+        access = Access(scopes, member_token=member_token, is_bulk=bulk, purpose=purpose)
         return lambda view: _mark(view, access)
 
     @staticmethod
@@ -289,6 +302,8 @@ def _document_access(doc: Any, doc_info: Any, **kwargs: Any) -> Any:
     scopes = " or ".join(f"`{scope}`" for scope in access.scopes)
     token = ", or the member's own token" if access.member_token else ""
     doc["x-scopes"] = list(access.scopes)
+    if access.purpose:
+        doc["x-purpose"] = access.purpose
     text = doc_info.setdefault("docstring", {}).get("description", "")
     doc_info["docstring"]["description"] = f"{text}\n\nScope: {scopes}{token}.".strip()
     return doc

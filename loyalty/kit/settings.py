@@ -32,11 +32,29 @@ class Settings:
     database_timeout_seconds: float = 2.0
     model_factors: int = 32
     jobs_at_once: int = 1
+    # The master keys' KMS; without it a file of the data directory.
+    kms_file: Path | None = None
+    # Users of the database that may do more than the service's own: see docs/privacy.md.
+    admin_uri: str = field(default="", repr=False)
+    eraser_uri: str = field(default="", repr=False)
+    # Where browsers reach the service's pages, for the links in e-mails.
+    public_url: str = ""
+    embed_origins: tuple[str, ...] = ()
 
     @property
     def model_dir(self) -> Path:
         """Where trained models lie, one folder a version."""
         return self.data_dir / "models"
+
+    @property
+    def vault_database(self) -> str:
+        """The name of the database that holds the keys of what is sealed."""
+        return f"{self.database}_vault"
+
+    @property
+    def url(self) -> str:
+        """Where browsers reach the service's pages, without a slash at the end."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -80,4 +98,9 @@ def _own(env: Env) -> dict[str, Any]:
             ),
             "model_factors": env.int("MODEL_FACTORS", 32, validate=validate.Range(4, 512)),
             "jobs_at_once": env.int("JOBS_AT_ONCE", 1, validate=validate.Range(0, 16)),
+            "kms_file": env.path("KMS_FILE", None),
+            "admin_uri": env.str("ADMIN_URI", ""),
+            "eraser_uri": env.str("ERASER_URI", ""),
+            "public_url": env.str("PUBLIC_URL", ""),
+            "embed_origins": tuple(env.list("EMBED_ORIGINS", [])),
         }

@@ -1,0 +1,1 @@
+"""What the shop's e-mail tool is to send on Carnet's behalf: confirmations, codes, warnings."""

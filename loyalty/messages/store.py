@@ -1,0 +1,89 @@
+"""Messages in MongoDB until they expire; the content is sealed under the member's key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bson import ObjectId
+from pymongo import ASCENDING, IndexModel
+
+from loyalty.messages.model import Message
+from loyalty.vault.model import Held, ShreddedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+    from pymongo.database import Database
+
+    from loyalty.kit.mongo import Document
+    from loyalty.vault.store import Vault
+
+
+class Outbox:
+    """The collection `messages`."""
+
+    def __init__(self, database: Database[Document], vault: Vault) -> None:
+        self._messages = database["messages"]
+        self._vault = vault
+
+    def create_indexes(self) -> None:
+        """Idempotent. MongoDB removes a message by itself when it has expired."""
+        self._messages.create_indexes(
+            [
+                IndexModel([("member", ASCENDING)], name="member"),
+                IndexModel([("sent_at", ASCENDING), ("_id", ASCENDING)], name="waiting"),
+                IndexModel([("expires_at", ASCENDING)], name="expired", expireAfterSeconds=0),
+            ]
+        )
+
+    def post(self, message: Message) -> None:
+        """Keep a message for the tool that sends it."""
+        self._messages.insert_one(
+            {
+                "_id": ObjectId(message.id),
+                "member": message.member_id,
+                "kind": message.kind,
+                "channel": message.channel,
+                "language": message.language,
+                "sealed": self._vault.seal(message.member_id, dict(message.content)),
+                "created_at": message.created_at,
+                "expires_at": message.expires_at,
+                "sent_at": None,
+            }
+        )
+
+    def waiting(self, *, after: str | None, limit: int, at: datetime) -> list[Message]:
+        """Messages that were not sent and still hold, oldest first."""
+        query: Document = {"sent_at": None, "expires_at": {"$gt": at}}
+        if after is not None:
+            query["_id"] = {"$gt": ObjectId(after)}
+        found = self._messages.find(query).sort("_id", ASCENDING).limit(limit)
+        return list(self._readable(found))
+
+    def mark_sent(self, message_id: str, *, at: datetime) -> bool:
+        """Note that a message went out; whether there is such a message. Again changes nothing."""
+        query = {"_id": ObjectId(message_id)}
+        change = [{"$set": {"sent_at": {"$ifNull": ["$sent_at", at]}}}]
+        return self._messages.update_one(query, change).matched_count == 1
+
+    def held(self, member_id: str) -> Iterator[Held]:
+        """Every message to a member; see `vault.model.Holder`."""
+        for each in self._readable(self._messages.find({"member": member_id})):
+            data = {"kind": each.kind, "channel": each.channel, "content": dict(each.content)}
+            times = {"created_at": each.created_at, "sent_at": each.sent_at}
+            yield Held("messages", each.id, "messages", {**data, **times})
+
+    def erase(self, member_id: str) -> Mapping[str, int]:
+        """Remove every message to a member; see `vault.model.Holder`."""
+        return {"messages": self._messages.delete_many({"member": member_id}).deleted_count}
+
+    def _readable(self, documents: Iterator[Document]) -> Iterator[Message]:
+        for each in documents:
+            try:
+                content = self._vault.open(each["sealed"])
+            except ShreddedError:
+                continue
+            fields = {**each, "id": str(each["_id"]), "content": content}
+            fields["member_id"] = fields.pop("member")
+            yield Message(**{name: fields[name] for name in Message.__slots__})
