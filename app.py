@@ -29,6 +29,7 @@ import loyalty.audit.owing
 import loyalty.audit.views
 import loyalty.batches.views
 import loyalty.catalogue.views
+import loyalty.consent.notice_views
 import loyalty.consent.views
 import loyalty.coupons.views
 import loyalty.households.views
@@ -54,6 +55,9 @@ from loyalty.audit.service import Scope, audit
 from loyalty.batches.service import Ground, Turnstile
 from loyalty.batches.store import TillStore
 from loyalty.catalogue.store import CatalogueStore
+from loyalty.consent import ledger
+from loyalty.consent.chain import BadCheckpointError
+from loyalty.consent.opt_in import OptIn
 from loyalty.consent.store import ConsentStore
 from loyalty.coupons.codes import CouponMint
 from loyalty.coupons.service import Coupons
@@ -113,6 +117,8 @@ BLUEPRINTS = (
     loyalty.audit.views.blp,
     loyalty.transfers.views.blp,
     loyalty.consent.views.blp,
+    loyalty.consent.notice_views.blp,
+    loyalty.consent.notice_views.signal_blp,
     loyalty.catalogue.views.blp,
     loyalty.coupons.views.blp,
     loyalty.rewards.views.blp,
@@ -184,7 +190,7 @@ def assemble(settings: Settings, uri: str) -> Parts:
             pepper=derive(root, "identifier-lookup"),
             display_key=derive(root, "identifier-display"),
         ),
-        consents=ConsentStore(database),
+        consents=ConsentStore(database, vault, secret=derive(root, "consent-checkpoints")),
         catalogue=CatalogueStore(database, timeout_seconds=settings.database_timeout_seconds),
         versions=VersionStore(database),
         journal=JournalStore(database, timeout_seconds=settings.database_timeout_seconds),
@@ -264,6 +270,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         LinkMint: parts.links,
         Vault: parts.vault,
         Outbox: parts.outbox,
+        OptIn: OptIn(parts.outbox, parts.links, settings.url),
         MemberStore: parts.members,
         ConsentStore: parts.consents,
         CatalogueStore: parts.catalogue,
@@ -284,6 +291,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         Shelf: Shelf(settings.model_dir),
         Popularity: Popularity(sources),
     }
+    app.before_request(loyalty.consent.views.note_signal)
     if settings.cors_origins:
         CORS(
             app,
@@ -811,6 +819,45 @@ def keys_revoke(settings: Settings, key_id: str) -> None:
         if not parts.keys.revoke(key_id, at=now()):
             raise click.ClickException(f"There is no live key {key_id}.")
     click.echo(f"Key {key_id} is revoked.")
+
+
+@main.group("consents")
+def consents_group() -> None:
+    """The records of consents: look for tampering, and keep what they come to."""
+
+
+@consents_group.command("checkpoint")
+@click.pass_obj
+def consents_checkpoint(settings: Settings) -> None:
+    """Keep a signed sum over all records, and print it: keep the text outside as well."""
+    with _opened(settings) as parts:
+        click.echo(ledger.checkpoint(at=now(), consents=parts.consents))
+    click.echo("Whoever cuts records off from now on cannot make this sum again.", err=True)
+
+
+@consents_group.command("verify")
+@click.option("--checkpoint", "against", help="A text that `checkpoint` printed.")
+@click.pass_obj
+def consents_verify(settings: Settings, against: str | None) -> None:
+    """Check every chain of records, and the newest checkpoint; exits 1 with the places."""
+    with _opened(settings) as parts, _bars() as bars:
+        try:
+            verdict = ledger.verify(
+                consents=parts.consents,
+                progress=lambda done, total: bars("records", done, total),
+                against=against,
+            )
+        except BadCheckpointError:
+            raise click.ClickException("The checkpoint is not one of this service.") from None
+    for each in verdict.findings:
+        click.echo(" ".join(filter(None, (each.member_id, each.record_id, each.problem))))
+    kept = verdict.checkpoint
+    beside = f"number {kept.number} of {kept.made_at:%Y-%m-%d %H:%M}" if kept else "none"
+    click.echo(
+        f"{verdict.members} members, {verdict.records} records, {verdict.problems} findings; "
+        f"checkpoint: {beside}."
+    )
+    raise SystemExit(0 if verdict.is_clean else 1)
 
 
 @main.command("openapi")

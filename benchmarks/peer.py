@@ -6,7 +6,7 @@ service of this kind has to pay. Its paths are Carnet's, so that one plan of loa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, request
 
@@ -63,12 +63,16 @@ def _read(app: Flask, bare: Bare) -> None:
         }
 
 
+def _agrees(flags: dict[str, Any]) -> bool:
+    return bool(flags.get("personalisation", {}).get("s") == "granted")
+
+
 def _recommend(app: Flask, bare: Bare, shelf: Shelf, hidden: frozenset[str]) -> None:
     @app.get("/v1/members/<member>/recommendations")
     def recommendations(member: str) -> ResponseReturnValue:
         flags = bare.flags(member)
         model = shelf.model()
-        if model is None or flags is None or not flags["flags"]["personalisation"]:
+        if model is None or flags is None or not _agrees(flags["flags"]):
             return {"error": "not found"}, 404
         taste = [
             (each["occurred_at"].timestamp(), tuple(x["sku"] for x in each["activity"]["lines"]))

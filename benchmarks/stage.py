@@ -28,6 +28,7 @@ from benchmarks import load
 from benchmarks.bare import TEMPLATE
 from benchmarks.load import NUMBER
 from loyalty.access import model as keys
+from loyalty.consent import gate
 from loyalty.consent.model import PERSONALISATION
 from loyalty.consent.store import ConsentStore
 from loyalty.importing.complete_journey import CHANNELS_BY_DIGIT, CURRENCY, Journey
@@ -127,8 +128,8 @@ def opened(households: int, say: Say) -> Iterator[Stage]:
         stack.callback(parts.database.client.close)
         key = _fill(settings, parts, households, say)
         members = sorted(each for page in parts.consents.all_member_ids(page=500) for each in page)
-        flags = parts.consents.flags_of(members)
-        agreeing = [each for each in members if flags[each].allows(PERSONALISATION)]
+        permits = gate.permits(members, PERSONALISATION, at=now(), consents=parts.consents)
+        agreeing = list(permits)
         ours = stack.enter_context(_serving("app", settings))
         stage = Stage(settings, parts, mongod, key, members, agreeing, ours, ours)
         _keep_template(stage)
@@ -220,7 +221,7 @@ def _copy(parts: Parts) -> None:
         parts.database[name].aggregate([out])
     peer = parts.database.client.get_database(PEER_DATABASE)
     JournalStore(peer, timeout_seconds=5).create_indexes()
-    ConsentStore(peer).create_indexes()
+    ConsentStore(peer, parts.vault, secret=b"").create_indexes()
 
 
 @contextmanager

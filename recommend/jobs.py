@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from loyalty.consent import gate
 from loyalty.consent.model import PERSONALISATION
+from loyalty.kit.clock import now
 from recommend import artefact
 from recommend.dataset import Basket, build
 from recommend.evaluate import choose_weights
@@ -76,7 +78,10 @@ def train_and_promote(
 
 
 def agreed_baskets(
-    sources: Sources, *, progress: Callable[[str, int, int], None]
+    sources: Sources,
+    *,
+    progress: Callable[[str, int, int], None],
+    clock: Callable[[], datetime] = now,
 ) -> Iterator[Basket]:
     """The baskets of members who agree to personalisation at this moment, member by member.
 
@@ -86,9 +91,9 @@ def agreed_baskets(
     sensitive = sources.catalogue.restrictions().sensitive
     done, total = 0, sources.consents.count_members()
     for ids in sources.consents.all_member_ids(page=PAGE):
-        flags = sources.consents.flags_of(ids)
-        agreed = [member for member, each in flags.items() if each.allows(PERSONALISATION)]
-        for member, history in sources.journal.histories(agreed, limit=BASKETS_MAX).items():
+        agreed = gate.permits(ids, PERSONALISATION, at=clock(), consents=sources.consents)
+        histories = sources.journal.histories(agreed.values(), limit=BASKETS_MAX)
+        for member, history in histories.items():
             for past, skus in kept(history, sensitive):
                 place = places_of(past.channel, past.store)
                 yield Basket(member, past.occurred_at.timestamp(), place, skus)

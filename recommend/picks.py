@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pymongo
 
+from loyalty.consent import gate
 from loyalty.consent.model import MARKETING, PERSONALISATION
+from loyalty.kit.clock import now
 from recommend.service import HISTORY_BASKETS_MAX, Reason, pick
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
-    from loyalty.consent.model import Flags
+    from loyalty.vault.permit import Permit
     from recommend import model as models
     from recommend.artefact import Shelf
     from recommend.service import Popularity, Sources
@@ -36,7 +39,7 @@ class Audience(NamedTuple):
     """Whom a stream is for, and what stands behind it.
 
     `channel` is the marketing channel, `limit` the picks a member; `popularity` stands in while
-    the shelf has no model.
+    the shelf has no model; `clock` tells each batch the time.
     """
 
     channel: str
@@ -44,6 +47,7 @@ class Audience(NamedTuple):
     shelf: Shelf
     popularity: Popularity
     sources: Sources
+    clock: Callable[[], datetime] = now
 
 
 def stream(audience: Audience, *, batch_seconds: float) -> Iterator[MemberPicks]:
@@ -68,35 +72,56 @@ def stream(audience: Audience, *, batch_seconds: float) -> Iterator[MemberPicks]
 
 
 def _batch(ids: Sequence[str], audience: Audience) -> Iterator[MemberPicks]:
-    channel, sources = audience.channel, audience.sources
-    agreed = _agreed(ids, channel, sources)
-    personal = [member for member, flags in agreed.items() if flags.allows(PERSONALISATION)]
-    histories = sources.journal.histories(personal, limit=HISTORY_BASKETS_MAX)
-    addresses = _addresses(list(agreed), channel, sources)
-    served = audience.shelf.served()
-    model = served.model if served else audience.popularity.model()
-    restrictions = sources.catalogue.restrictions()
-    ready: dict[str, tuple[list[models.Pick], Reason]] = {}
-    for member, flags in agreed.items():
-        allowed = served is not None and flags.allows(PERSONALISATION)
-        history = histories.get(member, []) if allowed else []
-        picks, reason = pick(
-            model, history, (), audience.limit, allowed=allowed, restrictions=restrictions
-        )
-        no_model = served is None and flags.allows(PERSONALISATION)
-        ready[member] = picks, "no_model" if no_model else reason
-    still = _agreed(ids, channel, sources)
+    agreed = _agreed(ids, audience)
+    ready = _ready(agreed, audience)
+    addresses = _addresses(agreed.marketing, audience)
+    still = _agreed(ids, audience)
     for member, (picks, reason) in ready.items():
-        if member in still and (reason != "consent" or still[member].allows(PERSONALISATION)):
+        is_still_personal = reason != "consent" or member in still.personal
+        if member in still.marketing and is_still_personal:
             address = addresses.get(member)
             yield MemberPicks(member, address, reason == "consent", reason, picks)
 
 
-def _agreed(ids: Sequence[str], channel: str, sources: Sources) -> dict[str, Flags]:
-    flags = sources.consents.flags_of(ids)
-    return {member: each for member, each in flags.items() if each.allows(MARKETING, channel)}
+class _Agreed(NamedTuple):
+    """Who may be written to on the channel, and whose taste may be used for that."""
+
+    marketing: dict[str, Permit]
+    personal: dict[str, Permit]
 
 
-def _addresses(ids: Sequence[str], channel: str, sources: Sources) -> dict[str, str]:
-    kind = ADDRESS_TYPES.get(channel)
-    return sources.members.addresses(ids, kind) if kind and ids else {}
+def _agreed(ids: Sequence[str], audience: Audience) -> _Agreed:
+    """Read live. Of personal picks only those of members who may be written to at all."""
+    channel = audience.channel
+    marketing, personal = gate.permits_for(
+        ids,
+        ((MARKETING, channel), (PERSONALISATION, channel)),
+        at=audience.clock(),
+        consents=audience.sources.consents,
+    )
+    both = {member: permit for member, permit in personal.items() if member in marketing}
+    return _Agreed(marketing, both)
+
+
+def _ready(agreed: _Agreed, audience: Audience) -> dict[str, tuple[list[models.Pick], Reason]]:
+    """The picks of those who may be written to, and why they are personal or not."""
+    sources = audience.sources
+    served = audience.shelf.served()
+    model = served.model if served else audience.popularity.model()
+    permits = agreed.personal if served else {}
+    histories = sources.journal.histories(permits.values(), limit=HISTORY_BASKETS_MAX)
+    restrictions = sources.catalogue.restrictions()
+    ready: dict[str, tuple[list[models.Pick], Reason]] = {}
+    for member in agreed.marketing:
+        history, allowed = histories.get(member, []), member in permits
+        picks, reason = pick(
+            model, history, (), audience.limit, allowed=allowed, restrictions=restrictions
+        )
+        no_model = served is None and member in agreed.personal
+        ready[member] = picks, "no_model" if no_model else reason
+    return ready
+
+
+def _addresses(permits: dict[str, Permit], audience: Audience) -> dict[str, str]:
+    kind = ADDRESS_TYPES.get(audience.channel)
+    return audience.sources.members.addresses(permits.values(), kind) if kind and permits else {}

@@ -47,7 +47,8 @@ class RecommendationsSchema(Output):
     member_id = fields.String(required=True)
     personalised = fields.Boolean(required=True)
     reason = fields.String(
-        required=True, metadata={"enum": ["consent", "no_consent", "no_history", "no_model"]}
+        required=True,
+        metadata={"enum": ["consent", "no_consent", "no_history", "no_model", "browser_signal"]},
     )
     model_version = fields.String(allow_none=True, required=True)
     items = fields.List(fields.Nested(RecommendedSchema), required=True)

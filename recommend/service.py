@@ -11,13 +11,16 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from loyalty.consent import gate
 from loyalty.consent.model import PERSONALISATION
+from loyalty.kit.clock import now
 from loyalty.members.model import MemberNotFoundError
 from recommend import model as models
 from recommend.dataset import Basket, build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
 
     from loyalty.catalogue.model import Product, Restrictions
     from loyalty.catalogue.store import CatalogueStore
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from loyalty.members.store import MemberStore
     from recommend.artefact import Shelf
 
-Reason = Literal["consent", "no_consent", "no_history", "no_model"]
+Reason = Literal["consent", "no_consent", "no_history", "no_model", "browser_signal"]
 
 # Bounds the cost of a request whatever the member's history; older baskets weigh under .9**60.
 HISTORY_BASKETS_MAX = 60
@@ -76,9 +79,14 @@ class Popularity:
     """
 
     def __init__(
-        self, sources: Sources, *, monotonic: Callable[[], float] = time.monotonic
+        self,
+        sources: Sources,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        clock: Callable[[], datetime] = now,
     ) -> None:
         self._sources = sources
+        self._clock = clock
         self._monotonic = monotonic
         self._model: models.Model | None = None
         self._made_at = float("-inf")
@@ -94,8 +102,12 @@ class Popularity:
 
     def _make(self) -> models.Model:
         recent = self._sources.journal.recent(limit=COLD_BASKETS_MAX)
-        flags = self._sources.consents.flags_of(sorted({each.member_id for each in recent}))
-        agreed = {member for member, each in flags.items() if each.allows(PERSONALISATION)}
+        agreed = gate.permits(
+            sorted({each.member_id for each in recent}),
+            PERSONALISATION,
+            at=self._clock(),
+            consents=self._sources.consents,
+        )
         sensitive = self._sources.catalogue.restrictions().sensitive
         baskets = as_baskets((each for each in recent if each.member_id in agreed), sensitive)
         return models.train(build(baskets), models.Settings(), collaborative=False)
@@ -107,36 +119,51 @@ def recommend(
     channel: str | None,
     store: str | None,
     limit: int,
+    at: datetime,
+    gpc: bool = False,
     shelf: Shelf,
     popularity: Popularity,
     sources: Sources,
 ) -> Answer:
     """What to show a member, personal only if the member agrees to that at this moment.
 
+    Args:
+        member_id: whom.
+        channel: where it is shown.
+        store: in which store.
+        limit: how many at most.
+        at: now.
+        gpc: whether the request carries `Sec-GPC: 1`, which counts as a refusal.
+        shelf: the models.
+        popularity: stands in while there is none.
+        sources: all that may be read.
+
     Raises:
         MemberNotFoundError: there is no such member.
     """
-    seq, flags = sources.consents.head(member_id)
-    if seq == 0 and not sources.members.exists(member_id):
+    asked = gate.ask(member_id, PERSONALISATION, at=at, consents=sources.consents, gpc=gpc)
+    if not asked.is_known and not sources.members.exists(member_id):
         raise MemberNotFoundError
+    refusal: Reason = "browser_signal" if gpc else "no_consent"
     served = shelf.served()
     places = places_of(channel, store)
     restrictions = sources.catalogue.restrictions()
     if served is None:
-        reason: Reason = "no_model" if flags.allows(PERSONALISATION) else "no_consent"
+        reason: Reason = "no_model" if asked.permit else refusal
         picks = models.popular(popularity.model(), places, limit, restrictions.hidden)
         return _answer(picks, reason, None, sources.catalogue)
     history: list[PastBasket] = []
-    if flags.allows(PERSONALISATION):
-        history = sources.journal.history(member_id, limit=HISTORY_BASKETS_MAX)
+    if asked.permit:
+        history = sources.journal.history(asked.permit, limit=HISTORY_BASKETS_MAX)
     picks, reason = pick(
         served.model,
         history,
         places,
         limit,
-        allowed=flags.allows(PERSONALISATION),
+        allowed=asked.permit is not None,
         restrictions=restrictions,
     )
+    reason = refusal if asked.permit is None else reason
     return _answer(picks, reason, served.version, sources.catalogue)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from flask import Response
+from flask import Response, request
 
+from loyalty.consent.gpc import is_signalled
+from loyalty.kit.clock import now
 from loyalty.kit.http import NDJSON_TYPE, Answer, Blueprint, answer, provided
 from loyalty.kit.settings import Settings
 from loyalty.members.model import MemberNotFoundError
@@ -73,13 +75,16 @@ def recommendations(query: dict[str, Any], member_id: str) -> Answer:
 
     Personal only while the member agrees to `personalisation`; otherwise what is popular in that
     store and channel, shown only with at least ten different people behind each product. The answer
-    says which and why. Nothing is written.
+    says which and why. With `Sec-GPC: 1` it is never personal, whatever is on record, and the first
+    time that refusal is recorded; otherwise nothing is written.
     """
     found = service.recommend(
         member_id,
         channel=query.get("channel"),
         store=query.get("store"),
         limit=query["limit"],
+        at=now(),
+        gpc=is_signalled(request.environ),
         shelf=provided(Shelf),
         popularity=provided(Popularity),
         sources=provided(Sources),
@@ -108,6 +113,7 @@ def list_picks(query: dict[str, Any]) -> Answer:
     audience = picks.Audience(
         channel=query["channel"],
         limit=query["limit"],
+        clock=now,
         shelf=provided(Shelf),
         popularity=provided(Popularity),
         sources=provided(Sources),

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loyalty.audit.liability import Breakage, Fate, Outstanding, count, expiring, fates, report
+from loyalty.consent import gate
 from loyalty.consent.model import MARKETING
 from loyalty.kit.errors import ConflictError
 from loyalty.program.sampling import draw
@@ -151,8 +152,8 @@ def expiries(
     due = [(head, list(expiring(head.state, at, until=until))) for head in heads]
     rows = [(head.member_id, each) for head, each in due if each]
     if channel:
-        flags = consents.flags_of([member_id for member_id, _ in rows])
-        allowed = {each for each, flag in flags.items() if flag.allows(MARKETING, channel)}
+        ids = [member_id for member_id, _ in rows]
+        allowed = gate.permits(ids, MARKETING, channel, at=at, consents=consents)
         rows = [row for row in rows if row[0] in allowed]
     if len(rows) > limit:
         return ExpiryPage(rows[:limit], rows[limit - 1][0])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
-from loyalty.consent import service as consent
+from loyalty.consent import gate
 from loyalty.consent.model import HOUSEHOLD_POOLING
 from loyalty.households.model import Belonging, Household, Share
 from loyalty.households.store import HouseholdExistsError
@@ -90,24 +90,22 @@ def join(
 
 
 def contributors(
-    household_id: str, *, households: HouseholdStore, consents: ConsentStore
+    household_id: str, *, at: datetime, households: HouseholdStore, consents: ConsentStore
 ) -> list[str]:
     """The members whose points the household may spend now, longest belonging first.
 
-    Their newest decision on `household_pooling` is read live, one indexed read each: who was
-    never asked is out, and who withdrew is out with the next request.
+    Where they stand on `household_pooling` is read live: who was never asked is out, and who
+    withdrew is out with the next request.
 
     Raises:
         HouseholdNotFoundError: there is no such household.
     """
-    return agreeing(households.pool_of(household_id), consents=consents)
+    return agreeing(households.pool_of(household_id), at=at, consents=consents)
 
 
-def agreeing(member_ids: list[str], *, consents: ConsentStore) -> list[str]:
+def agreeing(member_ids: list[str], *, at: datetime, consents: ConsentStore) -> list[str]:
     """Those of a household's members who agree to pooling now, in their order."""
-    return [
-        each for each in member_ids if consent.allowed(each, HOUSEHOLD_POOLING, consents=consents)
-    ]
+    return list(gate.permits(member_ids, HOUSEHOLD_POOLING, at=at, consents=consents))
 
 
 def shares(
@@ -130,7 +128,7 @@ def shares(
     Raises:
         HouseholdNotFoundError: there is no such household.
     """
-    ids = contributors(household_id, households=households, consents=stores.consents)
+    ids = contributors(household_id, at=at, households=households, consents=stores.consents)
     heads = stores.journal.heads(ids)
     return [Share(each, spendable(heads.get(each), unit, at)) for each in ids]
 

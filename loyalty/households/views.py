@@ -44,7 +44,7 @@ _EXAMPLE = {
 
 def _body(household: Household) -> dict[str, Any]:
     ids = [each.member_id for each in household.members]
-    pooling = set(service.agreeing(ids, consents=provided(ConsentStore)))
+    pooling = set(service.agreeing(ids, at=now(), consents=provided(ConsentStore)))
     return {
         "id": household.id,
         "name": household.name,

@@ -147,7 +147,7 @@ def _ask_consent(
     group: list[Household], member_ids: dict[int, str], at: datetime, stores: Stores
 ) -> None:
     """Record the decisions of those members who never decided anything."""
-    decided = stores.consents.flags_of(list(member_ids.values()))
+    decided = stores.consents.standings(list(member_ids.values()))
     records = [
         first_record(member_ids[each.number], _decisions(each), method="import", at=at, by=SOURCE)
         for each in group

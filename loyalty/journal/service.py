@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loyalty.access.model import speak_for
-from loyalty.consent import service as consent
+from loyalty.consent import gate
 from loyalty.consent.model import PERSONALISATION, SOCIAL_ENGAGEMENT, ConsentRequiredError
 from loyalty.journal.appending import append
 from loyalty.journal.codec import activity_to_document
@@ -66,16 +66,25 @@ def record_purchase(
 
 
 def record_engagement(
-    body: Mapping[str, Any], *, caller: Caller, at: datetime, stores: Stores
+    body: Mapping[str, Any], *, caller: Caller, at: datetime, stores: Stores, gpc: bool = False
 ) -> Recorded:
     """Award an engagement; what happens on social networks only with the member's consent.
+
+    Args:
+        body: what is reported.
+        caller: who reports it.
+        at: now.
+        stores: where to.
+        gpc: whether the request carries `Sec-GPC: 1`: then nothing is kept for profiling.
 
     Raises:
         ConsentRequiredError: the engagement is social and the member has not agreed.
         MemberNotFoundError, UnknownChannelError, InFutureError, BoundKeyError, KeyReusedError,
         MemberBusyError, InvalidIdentifierError, NoProgramError: as they say.
     """
-    return _record(body, "engagement", draw_engagement, caller=caller, at=at, stores=stores)
+    return _record(
+        body, "engagement", draw_engagement, caller=caller, at=at, stores=stores, gpc=gpc
+    )
 
 
 class Report(NamedTuple):
@@ -86,6 +95,7 @@ class Report(NamedTuple):
     key: str
     caller: Caller
     at: datetime
+    gpc: bool = False
 
 
 def _record(
@@ -96,10 +106,11 @@ def _record(
     caller: Caller,
     at: datetime,
     stores: Stores,
+    gpc: bool = False,
 ) -> Recorded:
     store = speak_for(caller, body["channel"], body.get("store"))
     key = key_of(kind, body["channel"], store, body["external_id"])
-    report = Report(body, store, key, caller, at)
+    report = Report(body, store, key, caller, at, gpc)
     return recorded(
         key,
         lambda: draw(report, stores),
@@ -205,6 +216,16 @@ def _birthday_in_days(facts: MemberFacts, at: datetime, program: Program) -> int
     return days_to(*facts.birthday, on=at.astimezone(program.zone).date())
 
 
+def _require(report: Report, purpose: str, stores: Stores) -> None:
+    """Pass the gate for whom the body names, at this moment.
+
+    Raises:
+        ConsentRequiredError: the member has not agreed, or is nobody.
+    """
+    member_id = named(report.body, stores) or ""
+    gate.require(member_id, purpose, at=report.at, consents=stores.consents, gpc=report.gpc)
+
+
 def draw_engagement(report: Report, stores: Stores) -> Draft:
     """The draft of an engagement.
 
@@ -215,11 +236,11 @@ def draw_engagement(report: Report, stores: Stores) -> Draft:
     body = report.body
     occurred_at = occurred(body, report.at)
     program = ruling(body["channel"], occurred_at, stores)
+    # Before anybody is enrolled: a stranger has agreed to nothing.
     if body["type"] in SOCIAL_ENGAGEMENTS or body["channel"].startswith("social"):
-        # Before anybody is enrolled: a stranger has agreed to nothing.
-        consent.require(named(body, stores) or "", SOCIAL_ENGAGEMENT, consents=stores.consents)
+        _require(report, SOCIAL_ENGAGEMENT, stores)
     if body["type"] in BROWSING:
-        consent.require(named(body, stores) or "", PERSONALISATION, consents=stores.consents)
+        _require(report, PERSONALISATION, stores)
     member_id = _resolve(report, program, stores)
     activity = Activity(
         kind="engagement",

@@ -19,13 +19,14 @@ from loyalty.kit.group import GroupInsert
 from loyalty.kit.mongo import duplicate_index, transact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
     from loyalty.kit.mongo import Document
+    from loyalty.vault.permit import Permit
 
 # What one return may be about.
 RELATED_MAX = 5000
@@ -260,19 +261,24 @@ class JournalStore:
         found = self._journal.find(query).sort("seq", ASCENDING)
         return [entry_from_document(each) for each in found.limit(RELATED_MAX)]
 
-    def history(self, member_id: str, *, limit: int) -> list[PastBasket]:
+    def history(self, permit: Permit, *, limit: int) -> list[PastBasket]:
         """A member's newest purchases and returns, newest first: bounded, whatever came before."""
-        query = {"member": member_id, "kind": {"$in": ["purchase", "return"]}}
+        query = {"member": permit.member_id, "kind": {"$in": ["purchase", "return"]}}
         found = self._journal.find(query, _BASKET).sort("seq", DESCENDING).limit(limit)
         return [_past_basket(each) for each in found]
 
-    def histories(self, member_ids: Sequence[str], *, limit: int) -> dict[str, list[PastBasket]]:
+    def histories(self, permits: Iterable[Permit], *, limit: int) -> dict[str, list[PastBasket]]:
         """The same of many members; who has none is missing.
 
         A read each, because one for all would go through the whole past of every member.
         """
-        found = {member_id: self.history(member_id, limit=limit) for member_id in member_ids}
+        found = {each.member_id: self.history(each, limit=limit) for each in permits}
         return {member_id: baskets for member_id, baskets in found.items() if baskets}
+
+    def has_bought(self, member_id: str) -> bool:
+        """Whether a member ever bought anything, or brought it back."""
+        query = {"member": member_id, "kind": {"$in": ["purchase", "return"]}}
+        return self._journal.find_one(query, {"_id": 1}) is not None
 
     def recent(self, *, limit: int) -> list[PastBasket]:
         """The newest purchases of the whole shop."""

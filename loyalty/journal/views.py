@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flask import g
+from flask import g, request
 
 from loyalty.access.model import BoundKeyError
-from loyalty.consent import service as consent
+from loyalty.consent import gate
+from loyalty.consent.gpc import is_signalled
 from loyalty.consent.model import STAFF_VIEW, ConsentRequiredError
 from loyalty.consent.schemas import PageSchema
 from loyalty.journal import exchanges, returns, service
@@ -288,7 +289,13 @@ def post_engagement(body: dict[str, Any]) -> Answer:
     with the member's consent to `social_engagement`.
     """
     return _recorded(
-        service.record_engagement(body, caller=g.caller, at=now(), stores=provided(Stores))
+        service.record_engagement(
+            body,
+            caller=g.caller,
+            at=now(),
+            stores=provided(Stores),
+            gpc=is_signalled(request.environ),
+        )
     )
 
 
@@ -419,4 +426,4 @@ def _staff_gate(member_id: str, stores: Stores) -> None:
     """Shop staff sees a member's history only if the member agreed to that."""
     caller = g.caller
     if caller.member_id is None and "journal:read" not in caller.scopes:
-        consent.require(member_id, STAFF_VIEW, consents=stores.consents)
+        gate.require(member_id, STAFF_VIEW, at=now(), consents=stores.consents)

@@ -33,13 +33,14 @@ from loyalty.members.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
     from loyalty.kit.mongo import Document
+    from loyalty.vault.permit import Permit
 
 
 _FACTS = {"_id": 0, "enrolled_at": 1, "profile": 1, "referrer.member": 1}
@@ -264,9 +265,9 @@ class MemberStore:
         if not self._identifiers.delete_one(query).deleted_count:
             raise IdentifierNotFoundError
 
-    def addresses(self, member_ids: Sequence[str], kind: str) -> dict[str, str]:
+    def addresses(self, permits: Iterable[Permit], kind: str) -> dict[str, str]:
         """The newest identifier of a type (such as `email`) of each member that has one."""
-        query = {"member": {"$in": list(member_ids)}, "type": kind}
+        query = {"member": {"$in": [each.member_id for each in permits]}, "type": kind}
         found = self._identifiers.find(query).sort("linked_at", ASCENDING)
         return {each["member"]: self._reveal(each).value for each in found}
 

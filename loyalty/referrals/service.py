@@ -103,7 +103,7 @@ def record_referrer(
         return _replay(seen, referrer_id)
     if _is_self(member_id, referrer_id, stores.members):
         raise of_code(SelfReferralError)
-    if stores.journal.history(member_id, limit=1):
+    if stores.journal.has_bought(member_id):
         raise of_code(HasBoughtError)
     fresh = Referral(member_id, referrer_id, at)
     try:

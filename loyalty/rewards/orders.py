@@ -82,7 +82,9 @@ def quote(body: Mapping[str, Any], *, at: datetime, redeeming: Redeeming) -> Quo
     terms = _terms(program)
     members = [member_of(body, stores)]
     if body["from_household"]:
-        members = pool.contributors_with(members[0], redeeming.households, stores.consents)
+        members = pool.contributors_with(
+            members[0], at=at, households=redeeming.households, consents=stores.consents
+        )
     lots = pool.lots_of(members, terms.unit, at=at, stores=stores)
     there = sum(available(each, at) for each in lots.values())
     most = payment.quote(body["basket_amount"], there, terms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loyalty.consent import service as consent
+from loyalty.consent import gate
 from loyalty.consent.model import HOUSEHOLD_POOLING
 from loyalty.households.model import NotInHouseholdError
 from loyalty.households.service import contributors
@@ -52,7 +52,7 @@ def allot(points: int, lots_by_member: Mapping[str, Lots], *, at: datetime) -> d
 
 
 def contributors_with(
-    member_id: str, households: HouseholdStore, consents: ConsentStore
+    member_id: str, *, at: datetime, households: HouseholdStore, consents: ConsentStore
 ) -> list[str]:
     """Those whose points a member may use, the member first: of equal lots, the own go first.
 
@@ -63,8 +63,9 @@ def contributors_with(
     belonging = households.of(member_id)
     if belonging is None:
         raise NotInHouseholdError
-    consent.require(member_id, HOUSEHOLD_POOLING, consents=consents)
-    others = contributors(belonging.household_id, households=households, consents=consents)
+    gate.require(member_id, HOUSEHOLD_POOLING, at=at, consents=consents)
+    household_id = belonging.household_id
+    others = contributors(household_id, at=at, households=households, consents=consents)
     return [member_id, *(each for each in others if each != member_id)]
 
 

@@ -280,7 +280,9 @@ def _hold_pooled(order: Order, want: Wanted, take: Also | None, redeeming: Redee
         MemberBusyError: they spend so much at once that this one gave up.
     """
     stores = redeeming.stores
-    members = pool.contributors_with(order.member_id, redeeming.households, stores.consents)
+    members = pool.contributors_with(
+        order.member_id, at=order.at, households=redeeming.households, consents=stores.consents
+    )
     for _ in range(POOL_ATTEMPTS_MAX):
         if seen := stores.journal.by_key(order.key):
             return replay(seen, order.mark)

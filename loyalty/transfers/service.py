@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from loyalty.consent import service as consent
+from loyalty.consent import gate
 from loyalty.consent.model import POINTS_TRANSFER, ConsentRequiredError
 from loyalty.journal.appending import Follow, append_together
 from loyalty.journal.codec import activity_to_document
@@ -86,7 +86,7 @@ def _check(
         mistake = FieldError("unit", "The programme has no such unit.")
         raise UnknownUnitError(mistake.message, errors=(mistake,))
     for member_id in (giver, receiver):
-        consent.require(member_id, POINTS_TRANSFER, consents=stores.consents)
+        gate.require(member_id, POINTS_TRANSFER, at=at, consents=stores.consents)
 
 
 class _Order(NamedTuple):
