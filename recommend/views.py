@@ -56,7 +56,7 @@ def _item(item: Recommended) -> dict[str, Any]:
 
 
 @blp.route("/members/<member:member_id>/recommendations")
-@blp.requires("recommendations:read", member_token=True)
+@blp.requires("recommendations:read", member_token=True, purpose="personalisation")
 @blp.arguments(WhereSchema, location="query")
 @blp.response(
     200,
@@ -100,7 +100,7 @@ def recommendations(query: dict[str, Any], member_id: str) -> Answer:
 
 
 @blp.route("/picks")
-@blp.requires("picks:read", bulk=True)
+@blp.requires("picks:read", bulk=True, purpose="marketing")
 @blp.arguments(AudienceSchema, location="query")
 @blp.response(200, {"type": "string"}, content_type=NDJSON_TYPE, example=_PICKS_EXAMPLE)
 @blp.raises()

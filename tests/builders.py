@@ -17,6 +17,7 @@ from loyalty.program.book import Book
 from loyalty.program.document import ProgramSchema, check, read
 from loyalty.program.model import POINTS, Activity, Back, Line, Posting, Program, State
 from loyalty.program.step import points_of, step
+from loyalty.vault.permit import Permit
 from loyalty.versions.service import publish
 from tests.api.contract import conforms
 
@@ -164,6 +165,11 @@ class Api:
         if channel:
             decision["channel"] = channel
         self.put(f"/v1/members/{member}/consents", {"decisions": [decision]}, expect=200)
+
+
+def permit(member_id: str, purpose: str = "personalisation") -> Permit:
+    """A permit that nobody asked the gate for: for a test of what a reader reads."""
+    return Permit(member_id, purpose)
 
 
 def outcomes(

@@ -64,7 +64,7 @@ _EXPIRIES = {
 
 
 @blp.route("/program/liability", methods=["GET"])
-@blp.requires("liability:read", bulk=True)
+@blp.requires("liability:read", bulk=True, purpose="accounting")
 @blp.response(200, LiabilitySchema, example=_LIABILITY)
 @blp.raises(NoProgramError, TooManyMembersError)
 def show() -> Answer:
@@ -84,7 +84,7 @@ def show() -> Answer:
 
 
 @blp.route("/program/liability", methods=["POST"])
-@blp.requires("liability:read")
+@blp.requires("liability:read", purpose="accounting")
 @blp.idempotent()
 @blp.response(202, JobSchema, example={**JOB_EXAMPLE, "kind": owing.KIND, "status": "queued"})
 @blp.raises(NoProgramError, *ENQUEUE_ERRORS)
@@ -108,7 +108,7 @@ def ask() -> Answer:
 
 
 @blp.route("/expiries")
-@blp.requires("expiries:read")
+@blp.requires("expiries:read", purpose="loyalty_programme")
 @blp.arguments(ExpiriesQuerySchema, location="query")
 @blp.response(200, ExpiriesSchema, example=_EXPIRIES)
 @blp.raises()

@@ -100,7 +100,7 @@ _LINES = [BatchPurchaseSchema, BatchReturnSchema, BatchEngagementSchema]
 
 
 @blp.route("/batches", methods=["POST"])
-@blp.requires("activities:write", bulk=True)
+@blp.requires("activities:write", bulk=True, purpose="loyalty_programme")
 @blp.doc(
     parameters=_HEADERS,
     requestBody={

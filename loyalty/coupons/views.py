@@ -256,7 +256,7 @@ def _chunks(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 @blp.route("/coupons/campaigns/<campaign_id>/conflicts")
-@blp.requires("coupons:read")
+@blp.requires("coupons:read", purpose="loyalty_programme")
 @blp.arguments(PageSchema, location="query")
 @blp.response(
     200,
@@ -328,7 +328,7 @@ def show_key() -> Answer:
 
 
 @blp.route("/coupons/check", methods=["POST"])
-@blp.requires("coupons:redeem")
+@blp.requires("coupons:redeem", purpose="loyalty_programme")
 @blp.arguments(CouponCheckSchema, example=_SHOWN)
 @blp.response(
     200,
@@ -375,7 +375,7 @@ def _coupon(looked: Looked) -> dict[str, Any] | None:
 
 
 @blp.route("/coupons/redemptions", methods=["POST"])
-@blp.requires("coupons:redeem")
+@blp.requires("coupons:redeem", purpose="loyalty_programme")
 @blp.arguments(CouponRedeemSchema, example={**_SHOWN, "external_id": "R-20260302-0042-1"})
 @blp.response(201, CouponRedemptionSchema, example=_REDEMPTION)
 @blp.raises(
@@ -412,7 +412,7 @@ def post_redemption(body: dict[str, Any]) -> Answer:
 
 
 @blp.route("/coupons/redemptions/<redemption_id>/void", methods=["POST"])
-@blp.requires("coupons:redeem")
+@blp.requires("coupons:redeem", purpose="loyalty_programme")
 @blp.response(
     201,
     CouponVoidSchema,

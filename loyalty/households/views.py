@@ -61,7 +61,7 @@ def _body(household: Household) -> dict[str, Any]:
 
 
 @blp.route("/households", methods=["POST"])
-@blp.requires("households:write")
+@blp.requires("households:write", purpose="loyalty_programme")
 @blp.idempotent()
 @blp.arguments(NewHouseholdSchema, example={"name": "Elm Street"})
 @blp.response(201, HouseholdSchema, example=_EMPTY_EXAMPLE)
@@ -81,7 +81,7 @@ def create(body: dict[str, Any]) -> Answer:
 
 
 @blp.route("/households/<household_id>")
-@blp.requires("households:read")
+@blp.requires("households:read", purpose="household_pooling")
 @blp.response(200, HouseholdSchema, example=_EXAMPLE)
 @blp.raises(HouseholdNotFoundError)
 def show(household_id: str) -> Answer:
@@ -90,7 +90,7 @@ def show(household_id: str) -> Answer:
 
 
 @blp.route("/households/<household_id>/members/<member:member_id>", methods=["PUT"])
-@blp.requires("households:write")
+@blp.requires("households:write", purpose="loyalty_programme")
 @blp.response(200, HouseholdSchema, example=_EXAMPLE)
 @blp.raises(HouseholdNotFoundError, MemberNotFoundError, InOtherHouseholdError, HouseholdFullError)
 def join(household_id: str, member_id: str) -> Answer:
@@ -110,7 +110,7 @@ def join(household_id: str, member_id: str) -> Answer:
 
 
 @blp.route("/households/<household_id>/members/<member:member_id>", methods=["DELETE"])
-@blp.requires("households:write", member_token=True)
+@blp.requires("households:write", member_token=True, purpose="loyalty_programme")
 @blp.response(204)
 @blp.raises(NotInHouseholdError)
 def leave(household_id: str, member_id: str) -> None:
@@ -122,7 +122,7 @@ def leave(household_id: str, member_id: str) -> None:
 
 
 @blp.route("/households/<household_id>/points")
-@blp.requires("households:read")
+@blp.requires("households:read", purpose="household_pooling")
 @blp.arguments(PoolQuerySchema, location="query")
 @blp.response(
     200,
@@ -160,7 +160,7 @@ def show_points(query: dict[str, Any], household_id: str) -> Answer:
 
 
 @blp.route("/members/<member:member_id>/household")
-@blp.requires("households:read", member_token=True)
+@blp.requires("households:read", member_token=True, purpose="loyalty_programme")
 @blp.response(
     200,
     BelongingSchema,

@@ -188,7 +188,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
 
 
 @blp.route("/purchases", methods=["POST"])
-@blp.requires("activities:write")
+@blp.requires("activities:write", purpose="loyalty_programme")
 @blp.arguments(PurchaseSchema, example=_PURCHASE)
 @blp.response(201, RecordedSchema, example=_RECORDED)
 @blp.raises(
@@ -207,7 +207,7 @@ def post_purchase(body: dict[str, Any]) -> Answer:
 
 
 @blp.route("/returns", methods=["POST"])
-@blp.requires("activities:write")
+@blp.requires("activities:write", purpose="loyalty_programme")
 @blp.arguments(
     ReturnSchema,
     example={
@@ -232,7 +232,7 @@ def post_return(body: dict[str, Any]) -> Answer:
 
 
 @blp.route("/exchanges", methods=["POST"])
-@blp.requires("activities:write")
+@blp.requires("activities:write", purpose="loyalty_programme")
 @blp.arguments(
     ExchangeSchema,
     example={
@@ -270,7 +270,7 @@ def post_exchange(body: dict[str, Any]) -> Answer:
 
 
 @blp.route("/engagements", methods=["POST"])
-@blp.requires("activities:write")
+@blp.requires("activities:write", purpose="loyalty_programme")
 @blp.arguments(
     EngagementSchema,
     example={
@@ -300,7 +300,7 @@ def post_engagement(body: dict[str, Any]) -> Answer:
 
 
 @blp.route("/members/<member:member_id>/adjustments", methods=["POST"])
-@blp.requires("adjustments:write")
+@blp.requires("adjustments:write", purpose="loyalty_programme")
 @blp.arguments(
     AdjustmentSchema,
     example={
@@ -328,7 +328,7 @@ def post_adjustment(body: dict[str, Any], member_id: str) -> Answer:
 
 
 @blp.route("/entries/<entry_id>/reversal", methods=["POST"])
-@blp.requires("adjustments:write")
+@blp.requires("adjustments:write", purpose="loyalty_programme")
 @blp.arguments(
     ReversalSchema,
     example={"reason": "Scanned for the wrong customer", "actor": "service desk 3"},
@@ -353,7 +353,7 @@ def post_reversal(body: dict[str, Any], entry_id: str) -> Answer:
 
 
 @blp.route("/members/<member:member_id>/points")
-@blp.requires("points:read", member_token=True)
+@blp.requires("points:read", member_token=True, purpose="loyalty_programme")
 @blp.response(
     200,
     PointsSchema,
@@ -386,7 +386,7 @@ def show_points(member_id: str) -> Answer:
 
 
 @blp.route("/members/<member:member_id>/journal")
-@blp.requires("journal:read", "staff:read", member_token=True)
+@blp.requires("journal:read", "staff:read", member_token=True, purpose="loyalty_programme")
 @blp.arguments(PageSchema, location="query")
 @blp.response(200, JournalSchema, example={"entries": [_ENTRY], "next_cursor": None})
 @blp.raises(MemberNotFoundError, UnknownCursorError, ConsentRequiredError)
@@ -405,7 +405,7 @@ def list_journal(query: dict[str, Any], member_id: str) -> Answer:
 
 
 @blp.route("/entries/<entry_id>")
-@blp.requires("journal:read", "staff:read", member_token=True)
+@blp.requires("journal:read", "staff:read", member_token=True, purpose="loyalty_programme")
 @blp.response(200, EntrySchema, example=_ENTRY)
 @blp.raises(EntryNotFoundError, ConsentRequiredError)
 def show_entry(entry_id: str) -> Answer:

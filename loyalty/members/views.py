@@ -82,7 +82,7 @@ def _body(member: Member) -> dict[str, Any]:
 
 
 @blp.route("/members", methods=["POST"])
-@blp.requires("members:write")
+@blp.requires("members:write", purpose="loyalty_programme")
 @blp.idempotent()
 @blp.arguments(EnrolSchema, example={"identifiers": [{"type": "card", "value": "9300 1234 5678"}]})
 @blp.response(201, MemberSchema, example=MEMBER_EXAMPLE)
@@ -103,7 +103,7 @@ def enrol(body: dict[str, Any]) -> Answer:
 
 
 @blp.route("/members/lookup", methods=["POST"])
-@blp.requires("members:read")
+@blp.requires("members:read", purpose="loyalty_programme")
 @blp.arguments(LookupSchema, example={"identifier": {"type": "email", "value": "Ada@Example.com"}})
 @blp.response(200, MemberSchema, example=MEMBER_EXAMPLE)
 @blp.raises(MemberNotFoundError, InvalidIdentifierError)
@@ -113,7 +113,7 @@ def lookup(body: dict[str, Any]) -> Answer:
 
 
 @blp.route("/members/<member:member_id>")
-@blp.requires("members:read", member_token=True)
+@blp.requires("members:read", member_token=True, purpose="loyalty_programme")
 @blp.response(200, MemberSchema, example=MEMBER_EXAMPLE)
 @blp.raises(MemberNotFoundError)
 def show(member_id: str) -> Answer:
@@ -122,7 +122,7 @@ def show(member_id: str) -> Answer:
 
 
 @blp.route("/members/<member:member_id>/profile", methods=["PUT"])
-@blp.requires("members:write")
+@blp.requires("members:write", purpose="loyalty_programme")
 @blp.arguments(ProfileSchema, example={"birthday": "--02-29", "segments": ["organic"]})
 @blp.response(200, MemberSchema, example=MEMBER_EXAMPLE)
 @blp.raises(MemberNotFoundError)
@@ -136,7 +136,7 @@ def put_profile(body: dict[str, Any], member_id: str) -> Answer:
 
 
 @blp.route("/members/<member:member_id>/identifiers", methods=["POST"])
-@blp.requires("members:write")
+@blp.requires("members:write", purpose="loyalty_programme")
 @blp.arguments(IdentifierSchema, example={"type": "email", "value": "ada@example.com"})
 @blp.response(200, MemberSchema, example=MEMBER_EXAMPLE)
 @blp.raises(
@@ -152,7 +152,7 @@ def link(body: dict[str, Any], member_id: str) -> Answer:
 
 
 @blp.route("/members/<member:member_id>/identifiers/<identifier_id>", methods=["DELETE"])
-@blp.requires("members:write")
+@blp.requires("members:write", purpose="loyalty_programme")
 @blp.response(204)
 @blp.raises(IdentifierNotFoundError)
 def unlink(member_id: str, identifier_id: str) -> None:
@@ -164,7 +164,7 @@ def unlink(member_id: str, identifier_id: str) -> None:
 
 
 @blp.route("/members/<member:member_id>/token", methods=["POST"])
-@blp.requires("tokens:write")
+@blp.requires("tokens:write", purpose="loyalty_programme")
 @blp.arguments(TokenRequestSchema, example={"expires_in_seconds": 900})
 @blp.response(
     201, TokenSchema, example={"token": "eyJhbGciOi…", "expires_at": "2026-03-01T09:45:00Z"}

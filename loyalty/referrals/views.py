@@ -27,7 +27,7 @@ _MEMBER = "m_5f0c9a4e1b7d4c3a9e2f8b6d0a1c3e5f"
 
 
 @blp.route("/members/<member:member_id>/referral-code", methods=["POST"])
-@blp.requires("members:write", member_token=True)
+@blp.requires("members:write", member_token=True, purpose="loyalty_programme")
 @blp.response(201, ReferralCodeSchema, example={"member_id": _MEMBER, "code": "7K3M-9Q2T"})
 @blp.raises(MemberNotFoundError)
 def give_code(member_id: str) -> Answer:
@@ -42,7 +42,7 @@ def give_code(member_id: str) -> Answer:
 
 
 @blp.route("/members/<member:member_id>/referrer", methods=["POST"])
-@blp.requires("members:write")
+@blp.requires("members:write", purpose="loyalty_programme")
 @blp.arguments(ReferrerSchema, example={"code": "7K3M-9Q2T"})
 @blp.response(
     201,

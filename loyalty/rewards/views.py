@@ -137,7 +137,7 @@ def put_rewards() -> Answer:
 
 
 @blp.route("/rewards", methods=["GET"])
-@blp.requires("rewards:read", member_token=True)
+@blp.requires("rewards:read", member_token=True, purpose="loyalty_programme")
 @blp.arguments(OfferedQuerySchema, location="query")
 @blp.response(200, OfferedPageSchema, example={"rewards": [_OFFERED], "next_cursor": None})
 @blp.raises(MemberNotFoundError, NoProgramError, UnknownCursorError, NotYourMemberError)
@@ -175,7 +175,7 @@ def show_reward(reward_id: str) -> Answer:
 
 
 @blp.route("/redemptions/quote", methods=["POST"])
-@blp.requires("redemptions:write", "rewards:read")
+@blp.requires("redemptions:write", "rewards:read", purpose="loyalty_programme")
 @blp.arguments(QuoteSchema, example={"member": _MEMBER, "basket_amount": 4990})
 @blp.response(
     200,
@@ -212,7 +212,7 @@ def quote(body: dict[str, Any]) -> Answer:
 
 
 @blp.route("/redemptions", methods=["POST"])
-@blp.requires("redemptions:write")
+@blp.requires("redemptions:write", purpose="loyalty_programme")
 @blp.arguments(
     RedeemSchema,
     example={
@@ -256,7 +256,7 @@ def redeem(body: dict[str, Any]) -> Answer:
 
 
 @blp.route("/redemptions/<redemption:redemption_id>")
-@blp.requires("redemptions:write", "rewards:read", member_token=True)
+@blp.requires("redemptions:write", "rewards:read", member_token=True, purpose="loyalty_programme")
 @blp.response(200, RedemptionSchema, example=_REDEMPTION)
 @blp.raises(RedemptionNotFoundError)
 def show_redemption(redemption_id: str) -> Answer:
@@ -272,7 +272,7 @@ def show_redemption(redemption_id: str) -> Answer:
 
 
 @blp.route("/redemptions/<redemption:redemption_id>/capture", methods=["POST"])
-@blp.requires("redemptions:write")
+@blp.requires("redemptions:write", purpose="loyalty_programme")
 @blp.arguments(CaptureSchema, example={})
 @blp.response(200, RedemptionSchema, example={**_REDEMPTION, "status": "captured", "captured": 500})
 @blp.raises(
@@ -296,7 +296,7 @@ def capture(body: dict[str, Any], redemption_id: str) -> Answer:
 
 
 @blp.route("/redemptions/<redemption:redemption_id>/release", methods=["POST"])
-@blp.requires("redemptions:write")
+@blp.requires("redemptions:write", purpose="loyalty_programme")
 @blp.arguments(ResolveSchema, example={})
 @blp.response(200, RedemptionSchema, example={**_REDEMPTION, "status": "released", "balance": 620})
 @blp.raises(*_RESOLVING, HoldExpiredError, HoldResolvedError)
@@ -309,7 +309,7 @@ def release(body: dict[str, Any], redemption_id: str) -> Answer:
 
 
 @blp.route("/redemptions/<redemption:redemption_id>/undo", methods=["POST"])
-@blp.requires("redemptions:write")
+@blp.requires("redemptions:write", purpose="loyalty_programme")
 @blp.arguments(ResolveSchema, example={})
 @blp.response(200, RedemptionSchema, example={**_REDEMPTION, "status": "undone", "balance": 620})
 @blp.raises(*_RESOLVING, NotCapturedError)

@@ -32,7 +32,7 @@ _EXAMPLE = {
 
 
 @blp.route("/program/simulations", methods=["POST"])
-@blp.requires("simulations:write")
+@blp.requires("simulations:write", purpose="loyalty_programme")
 @blp.idempotent()
 @blp.arguments(SimulationSchema, example=_EXAMPLE)
 @blp.response(202, JobSchema, example={**JOB_EXAMPLE, "status": "queued", "progress": None})

@@ -31,7 +31,7 @@ _RECEIVER = "m_0123456789abcdef0123456789abcdef"
 
 
 @blp.route("/transfers", methods=["POST"])
-@blp.requires("transfers:write")
+@blp.requires("transfers:write", purpose="points_transfer")
 @blp.arguments(
     TransferSchema,
     example={

@@ -28,11 +28,13 @@ NOBODY = "m_" + "0" * 32
 UNKNOWN_KEY = "carnet_abcdefghijkl_" + "x" * 43
 PUBLIC = {
     "/",
+    "/.well-known/gpc.json",
     "/docs/",
     "/docs/<path:path>",
     "/health/live",
     "/health/ready",
     "/openapi.json",
+    "/v1/consents/confirm",
 }
 
 

@@ -209,10 +209,10 @@ OTHERS: dict[str, tuple[str, str, Any, str]] = {
         {"decisions": [{"purpose": "personalisation", "granted": 1}]},
         "decisions.0.granted",
     ),
-    "unknown purpose": (
+    "purpose of no name": (
         "PUT",
         "/v1/members/{member}/consents",
-        {"decisions": [{"purpose": "everything", "granted": True}]},
+        {"decisions": [{"purpose": "Every thing", "granted": True}]},
         "decisions.0.purpose",
     ),
     "marketing without channel": (

@@ -11,15 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loyalty.consent import service
+from loyalty.consent import gate, service
 from loyalty.consent.model import (
     MARKETING_CHANNELS,
     PURPOSES,
     PURPOSES_BY_CHANNEL,
     ConsentRequiredError,
     Decision,
-    Flags,
-    decided,
+    UnknownPurposeError,
 )
 from loyalty.consent.store import ConsentStore, StaleRecordError
 from loyalty.kit.mongo import DURABLE
@@ -52,7 +51,6 @@ def record(parts: Parts, member_id: str, *made: Decision) -> Record:
         member_id,
         made,
         method="form",
-        notice_version="2026-01",
         at=NOON,
         by="tests",
         consents=parts.consents,
@@ -60,72 +58,108 @@ def record(parts: Parts, member_id: str, *made: Decision) -> Record:
     )
 
 
+def allowed(parts: Parts, member_id: str, purpose: str, channel: str | None = None) -> bool:
+    """What the gate says."""
+    at = NOON + timedelta(days=1)
+    found = gate.permits([member_id], purpose, channel, at=at, consents=parts.consents)
+    single = gate.permit(member_id, purpose, channel, at=at, consents=parts.consents)
+    assert found.get(member_id) == single
+    return single is not None
+
+
 def test_what_was_never_asked_is_refused(parts: Parts) -> None:
     member = enrolled(parts)
     for purpose, channel in USES:
-        assert not service.allowed(member, purpose, channel, consents=parts.consents)
+        assert not allowed(parts, member, purpose, channel)
     with pytest.raises(ConsentRequiredError):
-        service.require(member, "personalisation", consents=parts.consents)
+        gate.require(member, "personalisation", at=NOON, consents=parts.consents)
 
 
 def test_nobody_has_agreed_to_what_does_not_exist(parts: Parts) -> None:
     member = enrolled(parts)
     record(parts, member, *(Decision(purpose, True, channel) for purpose, channel in USES))
-    assert not service.allowed(member, "profiling", consents=parts.consents)
-    assert not service.allowed(member, "marketing", consents=parts.consents)
-    assert not service.allowed(member, "marketing", "fax", consents=parts.consents)
-    assert not service.allowed(new_member_id(), "analytics", consents=parts.consents)
+    assert not allowed(parts, member, "profiling")
+    assert not allowed(parts, member, "marketing")
+    assert not allowed(parts, member, "marketing", "fax")
+    assert not allowed(parts, new_member_id(), "analytics")
+    with pytest.raises(UnknownPurposeError):
+        record(parts, member, Decision("profiling", granted=True))
+    with pytest.raises(UnknownPurposeError):
+        record(parts, member, Decision("accounting", granted=False))
 
 
 def test_a_decision_holds_at_once_and_so_does_its_withdrawal(parts: Parts) -> None:
     member = enrolled(parts)
     for made, holds in ((YES, True), (NO, False), (YES, True)):
         record(parts, member, made)
-        assert service.allowed(member, "personalisation", consents=parts.consents) is holds
-    service.require(member, "personalisation", consents=parts.consents)
+        assert allowed(parts, member, "personalisation") is holds
+    gate.require(member, "personalisation", at=NOON, consents=parts.consents)
 
 
 def test_marketing_is_agreed_to_channel_by_channel(parts: Parts) -> None:
     member = enrolled(parts)
     record(parts, member, Decision("marketing", granted=True, channel="email"))
-    assert service.allowed(member, "marketing", "email", consents=parts.consents)
-    assert not service.allowed(member, "marketing", "sms", consents=parts.consents)
-    assert not service.allowed(member, "marketing", consents=parts.consents)
+    assert allowed(parts, member, "marketing", "email")
+    assert not allowed(parts, member, "marketing", "sms")
+    assert not allowed(parts, member, "marketing")
+
+
+def test_a_no_without_a_channel_is_a_no_to_all(parts: Parts) -> None:
+    member = enrolled(parts)
+    for channel in ("email", "sms"):
+        record(parts, member, Decision("marketing", granted=True, channel=channel))
+    record(parts, member, Decision("marketing", granted=False))
+    for channel in MARKETING_CHANNELS:
+        assert not allowed(parts, member, "marketing", channel)
 
 
 def test_of_two_decisions_in_one_record_the_last_holds(parts: Parts) -> None:
     member = enrolled(parts)
     record(parts, member, YES, NO)
-    assert not service.allowed(member, "personalisation", consents=parts.consents)
+    assert not allowed(parts, member, "personalisation")
 
 
 @FEW
 @given(st.lists(st.lists(decisions, min_size=1, max_size=4), min_size=1, max_size=5))
-def test_the_flags_are_the_fold_of_all_decisions_and_no_record_changes(
+def test_where_a_member_stands_is_the_fold_of_all_decisions_and_no_record_changes(
     parts: Parts, made: list[list[Decision]]
 ) -> None:
     member = enrolled(parts)
-    flags, records = Flags(), []
+    records = []
     for some in made:
         records.append(record(parts, member, *some))
-        flags = decided(flags, some)
-        assert service.flags_of(member, consents=parts.consents) == flags
         kept = parts.consents.page(member, before_seq=None, limit=50)
-        assert kept == records[::-1]
+        assert [each.id for each in kept] == [each.id for each in records[::-1]]
+        assert [each.hash for each in kept] == [each.hash for each in records[::-1]]
     last = {each.flag: each.granted for some in made for each in some}
     for purpose, channel in USES:
         use = Decision(purpose, True, channel).flag
-        assert flags.allows(purpose, channel) == last.get(use, False)
+        assert allowed(parts, member, purpose, channel) == last.get(use, False)
     assert [each.seq for each in records] == list(range(1, len(made) + 1))
 
 
 def test_a_record_says_who_what_when_how_and_on_which_notice(parts: Parts) -> None:
     member = enrolled(parts)
-    made = record(parts, member, YES, Decision("marketing", granted=False, channel="sms"))
+    parts.consents.notices.publish("2026-01", {"en": "Words"}, (), at=NOON, by="tests")
+    evidence = {"form": "box 7", "guardian": {"name": "Ada"}}
+    made = service.record(
+        member,
+        [YES, Decision("marketing", granted=False, channel="sms")],
+        method="till",
+        notice_version="2026-01",
+        evidence=evidence,
+        at=NOON,
+        by="tests",
+        consents=parts.consents,
+        members=parts.members,
+    )
     (kept,) = parts.consents.page(member, before_seq=None, limit=5)
-    assert kept == made
-    assert (kept.method, kept.notice_version, kept.recorded_by) == ("form", "2026-01", "tests")
+    assert replace(kept, standing=replace(kept.standing, hash="")) == made
+    assert parts.consents.get(member, made.id) == kept
+    assert (kept.method, kept.notice_version, kept.language) == ("till", "2026-01", "en")
     assert (kept.recorded_at, kept.seq, kept.member_id) == (NOON, 1, member)
+    assert (kept.recorded_by, kept.evidence) == ("tests", evidence)
+    assert "box 7" not in repr(dump(parts.database))
 
 
 def test_deciding_writes_one_new_document_and_touches_no_other(
@@ -135,8 +169,8 @@ def test_deciding_writes_one_new_document_and_touches_no_other(
     record(parts, member, YES)
     before = dump(parts.database)
     with watching(settings) as watch:
-        watched = parts._replace(consents=ConsentStore(watch.database))
-        record(watched, member, NO)
+        consents = ConsentStore(watch.database, parts.vault, secret=b"s")
+        record(parts._replace(consents=consents), member, NO)
         (write,) = (each for each in watch.commands if "find" not in each)
     assert "insert" in write
     assert write["writeConcern"] == DURABLE.document
@@ -161,7 +195,7 @@ def test_decisions_at_once_are_all_kept_in_some_order(parts: Parts) -> None:
     kept = parts.consents.page(member, before_seq=None, limit=50)
     assert [each.seq for each in kept] == list(range(12, 0, -1))
     newest = kept[0].decisions[0].granted
-    assert service.allowed(member, "personalisation", consents=parts.consents) is newest
+    assert allowed(parts, member, "personalisation") is newest
 
 
 def test_who_is_not_a_member_decides_nothing(parts: Parts) -> None:
@@ -179,15 +213,15 @@ def test_pages_go_back_to_the_first_record(parts: Parts) -> None:
     assert [each.seq for each in (*first, *rest)] == [6, 5, 4, 3, 2, 1]
 
 
-def test_the_flags_of_many_are_the_newest_of_each(parts: Parts) -> None:
+def test_where_many_stand_is_the_newest_of_each(parts: Parts) -> None:
     one, other, silent = (enrolled(parts) for _ in range(3))
     record(parts, one, YES)
     record(parts, one, NO)
     record(parts, other, YES)
-    assert parts.consents.flags_of([one, other, silent]) == {
-        one: Flags({"personalisation": False}),
-        other: Flags({"personalisation": True}),
-    }
+    found = parts.consents.standings([one, other, silent])
+    assert found == {each: parts.consents.standing(each) for each in (one, other)}
+    assert found[one].flags["personalisation"].status == "withdrawn"
+    assert found[other].flags["personalisation"].status == "granted"
 
 
 def test_everyone_who_ever_decided_comes_once_in_pages(parts: Parts) -> None:
@@ -208,9 +242,7 @@ def test_first_records_of_many_at_once(parts: Parts) -> None:
         replace(made, id=f"{n:024}", member_id=member) for n, member in enumerate(members[1:])
     ]
     parts.consents.append_all(others)
-    assert all(
-        service.allowed(member, "personalisation", consents=parts.consents) for member in members
-    )
+    assert all(allowed(parts, member, "personalisation") for member in members)
 
 
 def test_a_later_clock_does_not_matter_the_order_of_records_does(parts: Parts) -> None:
@@ -226,4 +258,4 @@ def test_a_later_clock_does_not_matter_the_order_of_records_does(parts: Parts) -
             consents=parts.consents,
             members=parts.members,
         )
-    assert service.allowed(member, "personalisation", consents=parts.consents)
+    assert allowed(parts, member, "personalisation")

@@ -14,7 +14,7 @@ from loyalty.members.model import Identifier, Member
 from loyalty.members.service import new_member_id
 from loyalty.members.store import MemberStore
 from loyalty.versions.store import VersionStore
-from tests.builders import NOON, draft, enrolled, program, purchase
+from tests.builders import NOON, draft, enrolled, permit, program, purchase
 from tests.store.test_consent_store import NO, YES, record
 from tests.store.watching import Plan, Watch, watching
 
@@ -32,6 +32,8 @@ UNIQUE = {
     ("members", "referral_code"),
     ("households", "request_key"),
     ("consents", "member_seq"),
+    ("consents", "request_key"),
+    ("notices", "number"),
     ("program_versions", "request_key"),
     ("coupon_campaigns", "number"),
     ("coupon_campaigns", "request_key"),
@@ -159,7 +161,7 @@ def test_what_restates_a_fact_is_found_without_reading_the_journal(
 
 
 def test_a_bounded_history_reads_the_newest_entries_only(member: str, watch: Watch) -> None:
-    JournalStore(watch.database, timeout_seconds=5).history(member, limit=30)
+    JournalStore(watch.database, timeout_seconds=5).history(permit(member), limit=30)
     assert watch.plan() == Plan({"member_seq"}, keys=30, documents=30, returned=30)
 
 
@@ -203,7 +205,8 @@ def test_the_flags_of_a_member_are_one_key_however_often_it_decided(
     member_id = enrolled(parts)
     for made in [YES, NO] * 10:
         record(parts, member_id, made)
-    assert ConsentStore(watch.database).head(member_id)[0] == 20
+    consents = ConsentStore(watch.database, parts.vault, secret=b"s")
+    assert consents.standing(member_id).seq == 20
     assert watch.plan() == one("member_seq")
 
 
@@ -212,7 +215,7 @@ def test_a_page_of_everyone_who_decided_reads_that_page_only(parts: Parts, watch
         member_id = enrolled(parts)
         record(parts, member_id, YES)
         record(parts, member_id, NO)
-    ConsentStore(watch.database).members_after("", limit=4)
+    ConsentStore(watch.database, parts.vault, secret=b"s").members_after("", limit=4)
     plan = watch.plan()
     assert plan.indexes == {"first_of_member"}
     assert plan.keys == plan.returned == 4

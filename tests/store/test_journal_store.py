@@ -38,6 +38,7 @@ from tests.builders import (
     enrolled,
     giving_back,
     line,
+    permit,
     program,
     published,
     purchase,
@@ -326,9 +327,9 @@ def test_history_holds_purchases_and_what_came_back_newest_first(parts: Parts) -
         PastBasket(member, NOON, "store", None, {"milk": -1}, is_return=True),
         PastBasket(member, NOON, "store", None, {"milk": 5, "rye": 1}),
     ]
-    assert parts.journal.history(member, limit=10) == baskets
-    assert parts.journal.history(member, limit=1) == baskets[:1]
-    found = parts.journal.histories([member, other], limit=1)
+    assert parts.journal.history(permit(member), limit=10) == baskets
+    assert parts.journal.history(permit(member), limit=1) == baskets[:1]
+    found = parts.journal.histories([permit(member), permit(other)], limit=1)
     assert found[member] == baskets[:1]
     assert [each.quantities for each in found[other]] == [{"milk": 1}]
     newest = parts.journal.recent(limit=10)

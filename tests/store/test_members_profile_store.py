@@ -274,7 +274,7 @@ def decide(parts: Parts, member: str, purpose: str, *, granted: bool) -> None:
 
 def contributors(parts: Parts, household_id: str) -> list[str]:
     return households.contributors(
-        household_id, households=parts.households, consents=parts.consents
+        household_id, at=NOON, households=parts.households, consents=parts.consents
     )
 
 
@@ -291,6 +291,6 @@ def test_those_contribute_whose_newest_decision_says_yes(parts: Parts) -> None:
 def test_another_purpose_is_no_yes_to_pooling(parts: Parts) -> None:
     member = enrolled(parts)
     household_id = household(parts, member)
-    for purpose in PURPOSES.keys() - {HOUSEHOLD_POOLING, *PURPOSES_BY_CHANNEL}:
+    for purpose in set(PURPOSES) - {HOUSEHOLD_POOLING, *PURPOSES_BY_CHANNEL}:
         decide(parts, member, purpose, granted=True)
     assert contributors(parts, household_id) == []

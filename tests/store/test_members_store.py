@@ -25,7 +25,7 @@ from loyalty.members.model import (
     normal,
 )
 from loyalty.members.store import MemberStore
-from tests.builders import NOON, dump
+from tests.builders import NOON, dump, permit
 from tests.store.watching import watching
 
 if TYPE_CHECKING:
@@ -258,9 +258,9 @@ def test_only_its_own_identifiers_can_be_unlinked_from_a_member(parts: Parts) ->
 
 def test_addresses_of_many(parts: Parts) -> None:
     one, other, none = enrol(parts, EMAIL, CARD), enrol(parts, PHONE), enrol(parts)
-    ids = [one.id, other.id, none.id]
-    assert parts.members.addresses(ids, "email") == {one.id: "ada.lovelace@example.com"}
-    assert parts.members.addresses(ids, "phone") == {other.id: "+49301234567"}
+    permits = [permit(each.id) for each in (one, other, none)]
+    assert parts.members.addresses(permits, "email") == {one.id: "ada.lovelace@example.com"}
+    assert parts.members.addresses(permits, "phone") == {other.id: "+49301234567"}
 
 
 PERSONAL = (CARD, EMAIL, PHONE, HANDLE)
@@ -336,4 +336,4 @@ def test_the_newest_address_is_the_one_to_write_to(parts: Parts) -> None:
     parts.members.add(member, [Identifier("email", "old@example.org")])
     fresh = Identifier("email", "new@example.org")
     parts.members.link(member.id, [fresh], at=NOON + timedelta(days=1))
-    assert parts.members.addresses([member.id], "email") == {member.id: "new@example.org"}
+    assert parts.members.addresses([permit(member.id)], "email") == {member.id: "new@example.org"}
