@@ -1,0 +1,110 @@
+"""Every use of personal data in the program, and what it is for. A test keeps this list whole.
+
+The key is the function in which a reader of personal data is called. What stands on consent passes
+the gate: in that function, or in the one that is named as its guard. A use whose purpose does not
+hang on consent says so by its purpose. Adding a use means adding a line here, on purpose.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from loyalty.consent.model import (
+    ACCOUNTING,
+    HOUSEHOLD_POOLING,
+    LOYALTY_PROGRAMME,
+    MARKETING,
+    PERSONALISATION,
+    RIGHTS,
+    STAFF_VIEW,
+)
+
+
+class Use(NamedTuple):
+    """What a function uses personal data for.
+
+    Attributes:
+        purposes: of `purposes.json`.
+        guard: the function that passes the gate for it; "" if it does so itself.
+    """
+
+    purposes: tuple[str, ...]
+    guard: str = ""
+
+
+_PROGRAMME = Use((LOYALTY_PROGRAMME,))
+_ACCOUNTS = Use((ACCOUNTING,))
+# Where a member stands, and the proof of it.
+_RIGHTS = Use((RIGHTS,))
+# To shop staff only with the member's consent; else the member's own account of the programme.
+_HISTORY = Use((LOYALTY_PROGRAMME, STAFF_VIEW), "loyalty.journal.views._staff_gate")
+
+USES: dict[str, Use] = {
+    "loyalty.audit.owing.expiries": Use((LOYALTY_PROGRAMME, MARKETING)),
+    "loyalty.audit.owing.liability": _ACCOUNTS,
+    "loyalty.audit.service._name_transfers": _ACCOUNTS,
+    "loyalty.audit.service._read": _ACCOUNTS,
+    "loyalty.audit.upkeep.passage": _PROGRAMME,
+    "loyalty.audit.upkeep.redate": _PROGRAMME,
+    "loyalty.batches.service._replays": _PROGRAMME,
+    "loyalty.consent.due.due": _RIGHTS,
+    "loyalty.consent.gate.ask": _RIGHTS,
+    "loyalty.consent.gate.permits_for": _RIGHTS,
+    "loyalty.consent.opt_in.confirm": _RIGHTS,
+    "loyalty.consent.opt_in.look": _RIGHTS,
+    "loyalty.consent.service._record": _RIGHTS,
+    "loyalty.consent.service.append_if": _RIGHTS,
+    "loyalty.consent.views.receipt": _RIGHTS,
+    "loyalty.consent.views.records": _RIGHTS,
+    "loyalty.consent.views.show": _RIGHTS,
+    "loyalty.households.service.shares": Use(
+        (HOUSEHOLD_POOLING,), "loyalty.households.service.agreeing"
+    ),
+    "loyalty.importing.service._ask_consent": _RIGHTS,
+    "loyalty.journal.appending._plan": _PROGRAMME,
+    "loyalty.journal.appending._seen": _PROGRAMME,
+    "loyalty.journal.bulk._entries": _PROGRAMME,
+    "loyalty.journal.bulk._planned": _PROGRAMME,
+    "loyalty.journal.exchanges.record_exchange": _PROGRAMME,
+    "loyalty.journal.late._related": _PROGRAMME,
+    "loyalty.journal.late._reversed": _PROGRAMME,
+    "loyalty.journal.late._stretch": _PROGRAMME,
+    "loyalty.journal.returns._purchase": _PROGRAMME,
+    "loyalty.journal.returns.record_return": _PROGRAMME,
+    "loyalty.journal.ripples._fallen": _PROGRAMME,
+    "loyalty.journal.ripples._paid": _PROGRAMME,
+    "loyalty.journal.service._about": _PROGRAMME,
+    "loyalty.journal.service._resolve": _PROGRAMME,
+    "loyalty.journal.service.recorded": _PROGRAMME,
+    "loyalty.journal.service.reverse": _PROGRAMME,
+    "loyalty.journal.views.list_journal": _HISTORY,
+    "loyalty.journal.views.show_entry": _HISTORY,
+    "loyalty.journal.views.show_points": _PROGRAMME,
+    "loyalty.members.service._replay": _PROGRAMME,
+    "loyalty.members.service.enrol": _PROGRAMME,
+    "loyalty.members.service.find": _PROGRAMME,
+    "loyalty.members.service.link": _PROGRAMME,
+    "loyalty.members.service.set_profile": _PROGRAMME,
+    "loyalty.members.views.show": _PROGRAMME,
+    "loyalty.referrals.service._is_self": _PROGRAMME,
+    "loyalty.rewards.entries.captured_of": _PROGRAMME,
+    "loyalty.rewards.pool.lots_of": Use(
+        (LOYALTY_PROGRAMME, HOUSEHOLD_POOLING), "loyalty.rewards.pool.contributors_with"
+    ),
+    "loyalty.rewards.redemptions._held": _PROGRAMME,
+    "loyalty.rewards.redemptions._hold_pooled": _PROGRAMME,
+    "loyalty.rewards.redemptions._on_top": _PROGRAMME,
+    "loyalty.rewards.redemptions.hold": _PROGRAMME,
+    "loyalty.rewards.redemptions.show": _PROGRAMME,
+    "loyalty.rewards.redemptions.undo": _PROGRAMME,
+    "loyalty.rewards.service._tier": _PROGRAMME,
+    "loyalty.rewards.service.taker_of": _PROGRAMME,
+    "loyalty.simulation.service._Run._about": _PROGRAMME,
+    "loyalty.simulation.service._Run._life": _PROGRAMME,
+    "loyalty.transfers.service.transfer": _PROGRAMME,
+    "recommend.jobs.agreed_baskets": Use((PERSONALISATION,)),
+    "recommend.picks._addresses": Use((MARKETING,), "recommend.picks._agreed"),
+    "recommend.picks._ready": Use((PERSONALISATION, MARKETING), "recommend.picks._agreed"),
+    "recommend.service.Popularity._make": Use((PERSONALISATION,)),
+    "recommend.service.recommend": Use((PERSONALISATION,)),
+}
