@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from marshmallow import ValidationError as Mistake
-from marshmallow import fields
+from marshmallow import fields, validate
 
 from loyalty.access.links import LINK_CHARS_MAX, LINK_PATTERN
 from loyalty.consent.model import (
@@ -32,6 +32,8 @@ EVIDENCE_NAMES_MAX = 20
 EVIDENCE_CHARS_MAX = 2000
 DAY_PATTERN = "^(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"
 DURATION_PATTERN = "^P[0-9]{1,4}[DMY]$"
+# What can be stored and shown: no NUL.
+_TEXT_PATTERN = "^[^\\u0000]*$"
 _BY_CHANNEL = sorted(PURPOSES_BY_CHANNEL)
 _EVERYWHERE = sorted(set(PURPOSES) - PURPOSES_BY_CHANNEL)
 
@@ -42,7 +44,11 @@ class Evidence(Strict, fields.Dict):
     extra_json_schema: ClassVar[dict[str, Any]] = {
         "maxProperties": EVIDENCE_NAMES_MAX,
         "propertyNames": {"pattern": "^[a-z][a-z0-9_]{0,39}$"},
-        "additionalProperties": {"type": "string", "maxLength": EVIDENCE_CHARS_MAX},
+        "additionalProperties": {
+            "type": "string",
+            "maxLength": EVIDENCE_CHARS_MAX,
+            "pattern": _TEXT_PATTERN,
+        },
     }
     _name = Text(40, pattern="^[a-z][a-z0-9_]{0,39}$")
 
@@ -59,6 +65,12 @@ class Evidence(Strict, fields.Dict):
 
 class Texts(Strict, fields.Dict):
     """Texts by language; each of a shape of its own."""
+
+    extra_json_schema: ClassVar[dict[str, Any]] = {
+        "minProperties": 1,
+        "maxProperties": LANGUAGES_MAX,
+        "propertyNames": {"pattern": LANGUAGE_PATTERN},
+    }
 
     def __init__(self, inner: Strict, **kwargs: Any) -> None:
         super().__init__(keys=fields.String(), values=inner, **kwargs)
@@ -81,6 +93,11 @@ def _is_text(value: str) -> bool:
 
 class Words(Strict, fields.String):
     """A long text with lines."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            validate=validate.Length(1, NOTICE_CHARS_MAX), metadata={"pattern": _TEXT_PATTERN}
+        )
 
     def read(self, value: Any) -> str:
         """The words, exactly."""

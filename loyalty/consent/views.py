@@ -356,7 +356,7 @@ def _day(text: str) -> date:
 
 @blp.route("/consents/confirm", methods=["POST"])
 @blp.public()
-@blp.arguments(ConfirmSchema, example={"token": "gAAAAABn…"})
+@blp.arguments(ConfirmSchema, example={"token": "gAAAAABnxyz123-_="})
 @blp.response(
     200,
     ConfirmedSchema,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FILE = Path(__file__).parents[2] / "openapi" / "openapi.json"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-PUBLIC = {"/health/live", "/health/ready"}
+PUBLIC = {"/.well-known/gpc.json", "/health/live", "/health/ready", "/v1/consents/confirm"}
 OPERATIONS = [
     pytest.param(path, method, operation, id=f"{method} {path}")
     for path, item in document()["paths"].items()

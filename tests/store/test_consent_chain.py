@@ -15,12 +15,13 @@ from loyalty.consent import ledger, service
 from loyalty.consent.chain import BadCheckpointError
 from loyalty.consent.model import Decision
 from loyalty.kit.clock import now
+from loyalty.kit.settings import Settings
 from tests.builders import NOON, dump, enrolled
 
 if TYPE_CHECKING:
     from app import Parts
     from loyalty.consent.ledger import Verdict
-    from loyalty.kit.settings import Settings
+
 
 FIELDS: dict[str, Any] = {
     "member": "m_" + "0" * 32,
@@ -214,7 +215,7 @@ def test_an_export_holds_every_record_with_its_evidence(parts: Parts, member: st
 def test_the_commands_say_so_and_exit_by_it(
     parts: Parts, member: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app.Settings, "from_environment", classmethod(lambda _: settings))
+    monkeypatch.setattr(Settings, "from_environment", classmethod(lambda _: settings))
     run = CliRunner().invoke
     made = run(app.main, ["consents", "checkpoint"])
     assert made.exit_code == 0, made.output
