@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from app import assemble, initialise
-from benchmarks import driver, load, oracle, past, rules
+from benchmarks import driver, gates, load, oracle, past, rules
 from benchmarks.measure import Row, Side, compare, compare_speeds, in_turn, memory_mib
 from benchmarks.stage import CLIENTS, PEER_DATABASE, receipts
 from loyalty.importing.complete_journey import CHANNELS_BY_DIGIT, Journey
@@ -277,6 +277,7 @@ CASES: dict[str, Callable[[Stage, Size, Advance], list[Row]]] = {
     # Reads first, while both sides hold the same data: the awards that follow differ in content.
     "points": points,
     "recommendations": recommendations,
+    "gate": gates.cost,
     "awards": awards,
     "import": bulk_import,
     "latency": latency,
@@ -293,6 +294,7 @@ def advances(name: str, size: Size) -> int:
     """How often a case will report progress."""
     return {
         "awards": 4 * size.rounds,
+        "gate": len(gates.RECORDS),
         "points": 2 * size.rounds,
         "recommendations": 2 * size.rounds,
         "import": 3 * size.import_rounds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from flask import g, request
@@ -11,6 +12,7 @@ from loyalty.consent import gate
 from loyalty.consent.gpc import is_signalled
 from loyalty.consent.model import STAFF_VIEW, ConsentRequiredError
 from loyalty.consent.schemas import PageSchema
+from loyalty.consent.service import note_signal
 from loyalty.journal import exchanges, returns, service
 from loyalty.journal.codec import posting_to_document
 from loyalty.journal.drafts import Stores
@@ -201,6 +203,7 @@ def post_purchase(body: dict[str, Any]) -> Answer:
     often: a retry gets the same answer with `Idempotent-Replay: true`, and the same id with another
     body is refused. The points are durable when the answer arrives.
     """
+    _note_signal(body)
     return _recorded(
         service.record_purchase(body, caller=g.caller, at=now(), stores=provided(Stores))
     )
@@ -288,6 +291,7 @@ def post_engagement(body: dict[str, Any]) -> Answer:
     What happens on social networks (follow, share, anything on a social channel) is recorded only
     with the member's consent to `social_engagement`.
     """
+    _note_signal(body)
     return _recorded(
         service.record_engagement(
             body,
@@ -297,6 +301,20 @@ def post_engagement(body: dict[str, Any]) -> Answer:
             gpc=is_signalled(request.environ),
         )
     )
+
+
+def _note_signal(body: dict[str, Any]) -> None:
+    """Record what the browser of a known member says by `Sec-GPC: 1`, forwarded by the shop."""
+    stores = provided(Stores)
+    if is_signalled(request.environ) and (member_id := service.named(body, stores)):
+        with suppress(MemberNotFoundError):
+            note_signal(
+                member_id,
+                at=now(),
+                by=g.caller.id,
+                consents=stores.consents,
+                members=stores.members,
+            )
 
 
 @blp.route("/members/<member:member_id>/adjustments", methods=["POST"])
