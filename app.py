@@ -86,6 +86,7 @@ from loyalty.simulation.schemas import SimulationSchema
 from loyalty.simulation.service import Sources as PastSources
 from loyalty.simulation.service import simulate
 from loyalty.vault.masters import MasterKeyError, masters_of
+from loyalty.vault.peppers import Peppers
 from loyalty.vault.store import Vault
 from loyalty.versions.model import InvalidProgramError, NoProgramError
 from loyalty.versions.service import ProgramShelf, require_sound
@@ -99,8 +100,10 @@ if TYPE_CHECKING:
 
     from marshmallow import Schema
     from marshmallow.fields import Field
+    from pymongo import MongoClient
 
     from loyalty.jobs.model import JobKinds
+    from loyalty.vault.model import Holder
 
 BLUEPRINTS = (
     loyalty.members.views.blp,
@@ -127,13 +130,20 @@ DESCRIPTION = (
 
 
 class Parts(NamedTuple):
-    """The stores over one database."""
+    """The stores over one database.
+
+    `eraser_database` and `eraser_vault` are the same data through a user that may also change and
+    remove what is append-only to the service; the same client where no such user is set.
+    """
 
     database: Database[Document]
+    eraser_database: Database[Document]
+    eraser_vault: Vault
     keys: KeyStore
     tokens: TokenMint
     links: LinkMint
     vault: Vault
+    peppers: Peppers
     outbox: Outbox
     members: MemberStore
     consents: ConsentStore
@@ -161,6 +171,20 @@ class Parts(NamedTuple):
         return JournalScan(self.database)
 
     @property
+    def holders(self) -> tuple[Holder, ...]:
+        """Whoever keeps something about members, through the eraser's user.
+
+        The members come first: once a member is gone, nothing new can be tied to it.
+        """
+        database, vault = self.eraser_database, self.eraser_vault
+        return (
+            MemberStore(database, vault, Peppers(database, vault)),
+            ReferralStore(database),
+            HouseholdStore(database, vault),
+            Outbox(database, vault),
+        )
+
+    @property
     def sources(self) -> Sources:
         """What a recommendation reads."""
         return Sources(self.journal, self.consents, self.members, self.catalogue)
@@ -171,19 +195,24 @@ def assemble(settings: Settings, uri: str) -> Parts:
     client = connect(uri, timeout_seconds=settings.database_timeout_seconds)
     database = open_database(client, settings.database)
     root = root_secret(settings)
-    vault = Vault(open_database(client, settings.vault_database), masters_of(settings))
+    vault = _vault(settings, client)
+    peppers = Peppers(database, vault)
+    eraser_database, eraser_vault = database, vault
+    if settings.eraser_uri:
+        eraser = connect(settings.eraser_uri, timeout_seconds=settings.database_timeout_seconds)
+        eraser_database = open_database(eraser, settings.database)
+        eraser_vault = _vault(settings, eraser)
     return Parts(
         database=database,
+        eraser_database=eraser_database,
+        eraser_vault=eraser_vault,
         keys=KeyStore(database),
         tokens=TokenMint(derive(root, "member-tokens")),
         links=LinkMint(derive(root, "links")),
         vault=vault,
+        peppers=peppers,
         outbox=Outbox(database, vault),
-        members=MemberStore(
-            database,
-            pepper=derive(root, "identifier-lookup"),
-            display_key=derive(root, "identifier-display"),
-        ),
+        members=MemberStore(database, vault, peppers),
         consents=ConsentStore(database),
         catalogue=CatalogueStore(database, timeout_seconds=settings.database_timeout_seconds),
         versions=VersionStore(database),
@@ -194,10 +223,16 @@ def assemble(settings: Settings, uri: str) -> Parts:
         ),
         jobs=JobStore(database),
         referrals=ReferralStore(database),
-        households=HouseholdStore(database, display_key=derive(root, "household-display")),
+        households=HouseholdStore(database, vault),
         rewards=RewardStore(database),
         tills=TillStore(database),
     )
+
+
+def _vault(settings: Settings, client: MongoClient[Document]) -> Vault:
+    """The vault through a client; it reads its master keys again when they were rotated."""
+    database = open_database(client, settings.vault_database)
+    return Vault(database, masters_of(settings), reload=lambda: masters_of(settings))
 
 
 def initialise(settings: Settings, parts: Parts) -> None:

@@ -35,6 +35,14 @@ class Masters(NamedTuple):
     current: str
     master_key: Mapping[str, Any] | None = None
 
+    def __repr__(self) -> str:
+        return f"Masters({self.current})"
+
+    @property
+    def are_local(self) -> bool:
+        """Whether all of them unwrap within this process."""
+        return all(each.partition(":")[0] == "local" for each in self.providers)
+
 
 def masters_of(settings: Settings) -> Masters:
     """The masters of `CARNET_KMS_FILE`, or those of the data directory's file, made on first use.
