@@ -8,7 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -75,6 +77,7 @@ from loyalty.kit.observe import configure_logs
 from loyalty.kit.service import Service
 from loyalty.kit.settings import Settings, SettingsError
 from loyalty.kit.supervisor import StopAsked, owned_database, serve, stop_on_signals
+from loyalty.members.rotation import SETTLE_SECONDS, IdentifierRotation, rotate_pepper
 from loyalty.members.store import MemberStore
 from loyalty.messages.store import Outbox
 from loyalty.referrals.store import ReferralStore
@@ -85,8 +88,10 @@ from loyalty.simulation.result import body_of, tables_of
 from loyalty.simulation.schemas import SimulationSchema
 from loyalty.simulation.service import Sources as PastSources
 from loyalty.simulation.service import simulate
-from loyalty.vault.masters import MasterKeyError, masters_of
-from loyalty.vault.peppers import Peppers
+from loyalty.vault.masters import MasterKeyError, add_key, masters_of
+from loyalty.vault.model import VaultClosedError
+from loyalty.vault.peppers import PepperLostError, Peppers, UnreadableDataError
+from loyalty.vault.rotation import RotationError, rotate_master
 from loyalty.vault.store import Vault
 from loyalty.versions.model import InvalidProgramError, NoProgramError
 from loyalty.versions.service import ProgramShelf, require_sound
@@ -126,6 +131,17 @@ BLUEPRINTS = (
 DESCRIPTION = (
     "Points for what a member does on any channel, and recommendations that respect consent. "
     "Every error is `application/problem+json` (RFC 9457) with a stable `code`."
+)
+
+# What keeps a command or the service from starting; each says what to do.
+STARTING_ERRORS = (
+    EmbeddedDatabaseError,
+    SecretError,
+    MasterKeyError,
+    UnreadableDataError,
+    PepperLostError,
+    VaultClosedError,
+    RotationError,
 )
 
 
@@ -257,13 +273,14 @@ def initialise(settings: Settings, parts: Parts) -> None:
         parts.tills,
     ):
         store.create_indexes()
+    parts.peppers.check()
     check = derive(root_secret(settings), "check").hex()
     kept = parts.database["meta"].find_one_and_update(
         {"_id": "secret"}, {"$setOnInsert": {"check": check}}, upsert=True, return_document=True
     )
     if kept is None or not hmac.compare_digest(kept["check"], check):
         raise SecretError(
-            "The database was written under another secret: identifiers could not be found. "
+            "The database was written under another secret: codes and tokens would not hold. "
             "Set CARNET_SECRET (or the data directory's file `secret`) to the one it was made with."
         )
 
@@ -432,7 +449,7 @@ def _opened(settings: Settings) -> Iterator[Parts]:
             finally:
                 if own:
                     own.stop()
-    except (EmbeddedDatabaseError, SecretError, MasterKeyError) as error:
+    except STARTING_ERRORS as error:
         raise click.ClickException(str(error)) from error
     except StopAsked:
         raise click.Abort from None
@@ -470,7 +487,7 @@ def _run(settings: Settings, *, prepare: Callable[[str], None]) -> int:
             parts.database.client.close()
             prepare(uri)
             return serve(uri, mongod, str(_fresh_directory(settings.data_dir / "metrics")))
-    except (EmbeddedDatabaseError, SecretError, MasterKeyError) as error:
+    except STARTING_ERRORS as error:
         raise click.ClickException(str(error)) from error
     except StopAsked:
         return 0
@@ -846,6 +863,77 @@ def keys_revoke(settings: Settings, key_id: str) -> None:
         if not parts.keys.revoke(key_id, at=now()):
             raise click.ClickException(f"There is no live key {key_id}.")
     click.echo(f"Key {key_id} is revoked.")
+
+
+@main.group("secrets")
+def secrets_group() -> None:
+    """Peppers and master keys: how they stand, and new ones for old ones."""
+
+
+_settling = click.option(
+    "--settle-seconds",
+    type=click.FloatRange(min=0),
+    help="How long to wait until every worker knows; less is for a service that stands still.",
+)
+
+
+@secrets_group.command("status")
+@click.pass_obj
+def secrets_status(settings: Settings) -> None:
+    """Say which pepper is in use, whether it is being rotated, and which master wraps how much."""
+    with _opened(settings) as parts:
+        stage = parts.peppers.stage()
+        wrapped = parts.vault.wrapped()
+        current = parts.vault.masters.current
+    click.echo(f"pepper {stage.number}: {stage.name}{f' {stage.fresh}' if stage.fresh else ''}")
+    for name, count in sorted(wrapped.items()):
+        click.echo(f"master {name}: {count} keys{' (current)' if name == current else ''}")
+
+
+@secrets_group.command("rotate-pepper")
+@_settling
+@click.pass_obj
+def secrets_rotate_pepper(settings: Settings, settle_seconds: float | None) -> None:
+    """Find identifiers by a new pepper. The service goes on; safe to stop and to run again."""
+    seconds = SETTLE_SECONDS if settle_seconds is None else settle_seconds
+    with _opened(settings) as parts, _bars() as bars:
+        database, vault = parts.eraser_database, parts.eraser_vault
+        peppers = Peppers(database, vault)
+        rotation = IdentifierRotation(database, vault, peppers)
+        stage = rotate_pepper(
+            rotation, peppers, wait=time.sleep, progress=bars, settle_seconds=seconds
+        )
+    click.echo(f"Pepper {stage.number} is the only one now.")
+
+
+@secrets_group.command("rotate-master")
+@click.option(
+    "--prepare", is_flag=True, help="Only add the new key, to copy the file to all nodes."
+)
+@_settling
+@click.pass_obj
+def secrets_rotate_master(
+    settings: Settings, settle_seconds: float | None, *, prepare: bool
+) -> None:
+    """Wrap all keys by a new master key. The service goes on; safe to stop and to run again.
+
+    With `CARNET_KMS_FILE`, name the new master there first.
+    """
+    seconds = SETTLE_SECONDS if settle_seconds is None else settle_seconds
+    file = None if settings.kms_file else settings.master_key_file
+    with _opened(settings) as parts, _bars() as bars:
+        if prepare and file:
+            add_key(file)
+            click.echo("The new key is in the file. Copy it to every node, then run this again.")
+            return
+        done = rotate_master(
+            parts.eraser_vault,
+            file,
+            wait=time.sleep,
+            progress=partial(bars, "wrapped"),
+            settle_seconds=seconds,
+        )
+    click.echo(f"{done} keys are wrapped by the new master.")
 
 
 @main.command("openapi")

@@ -1,8 +1,8 @@
 """The peppers of look-ups by keyed hash, and how one takes the place of another without a gap.
 
 A pepper is random and sealed like what is personal, under an owner of its own, so a copy of the
-data without the vault can neither read an identifier nor try guesses. Which peppers are in use stands in
-`meta`, and goes through stages of which every two neighbours have a pepper in common:
+data without the vault can neither read an identifier nor try guesses. Which peppers are in use
+stands in `meta`, and goes through stages of which every two neighbours have a pepper in common:
 
 | stage | claims are written under | look-ups use |
 | --- | --- | --- |
@@ -13,8 +13,7 @@ data without the vault can neither read an identifier nor try guesses. Which pep
 | settled | new | new |
 
 So an identifier is unique throughout: whoever claims it meets the other on the pepper that both
-write. A claim reads the stage inside its transaction, which the server ends after a minute; a
-look-up may be a second behind.
+write. A claim reads the stage inside its transaction; a look-up may be a second behind.
 """
 
 from __future__ import annotations
@@ -52,6 +51,10 @@ class PepperLostError(UnavailableError):
             "The vault's database lacks the pepper of the identifiers: "
             "restore it together with the data."
         )
+
+
+class UnreadableDataError(Exception):
+    """The data was written before there was a vault; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class Peppers:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._database = database
         self._meta = database["meta"]
         self._kept = vault.database["peppers"]
         self._vault = vault
@@ -110,7 +114,7 @@ class Peppers:
             at = self._clock()
             seen = (at, self.stage())
             self._seen = seen
-        return self._pepper(seen[1].reads)
+        return self.pepper(seen[1].reads)
 
     def writing(self, session: ClientSession | None = None) -> list[Pepper]:
         """What a claim is written under: read anew, within the claim's transaction.
@@ -118,7 +122,7 @@ class Peppers:
         Raises:
             PepperLostError: the vault lacks one.
         """
-        return [self._pepper(each) for each in self.stage(session).writes]
+        return [self.pepper(each) for each in self.stage(session).writes]
 
     def stage(self, session: ClientSession | None = None) -> Stage:
         """Where a rotation stands now; the first pepper is made if there is none yet."""
@@ -148,6 +152,21 @@ class Peppers:
             self._vault.shred(_owner(each["_id"]))
             self._kept.delete_one({"_id": each["_id"]})
 
+    def check(self) -> None:
+        """Look at start whether the pepper is there and opens; the first one is made.
+
+        Raises:
+            UnreadableDataError: the data is of before peppers lay in the vault.
+            PepperLostError, VaultClosedError: as they say.
+        """
+        is_new = self._meta.find_one({"_id": _ID}, {"_id": 1}) is None
+        if is_new and self._database["identifiers"].find_one({}, {"_id": 1}):
+            raise UnreadableDataError(
+                "The data was written by a version that was never released, which sealed it "
+                "otherwise. Start on an empty database: set CARNET_DATA_DIR to another directory."
+            )
+        self.reading()
+
     def _begin(self) -> None:
         self._make(1)
         change = {"$setOnInsert": _document(Stage(SETTLED, 1))}
@@ -162,7 +181,12 @@ class Peppers:
         except DuplicateKeyError:
             return
 
-    def _pepper(self, number: int) -> Pepper:
+    def pepper(self, number: int) -> Pepper:
+        """The pepper of that number.
+
+        Raises:
+            PepperLostError: the vault does not have it.
+        """
         known = self._known.get(number)
         if known is None:
             known = Pepper(number, self._read(number))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 KEY_CACHE_MS = 1
 # Once for a key that is not there yet, once for a master key that is new.
 ATTEMPTS_MAX = 3
+REWRAP_PAGE = 500
 # Random, not deterministic: two seals of one value do not look alike.
 _SEAL = "AEAD_AES_256_CBC_HMAC_SHA_512-Random"
 _DUPLICATE = 11000
@@ -158,6 +159,34 @@ class Vault:
         """Whether the owner has a key."""
         return self._keys.find_one({"keyAltNames": owner}, {"_id": 1}) is not None
 
+    def rewrap(self, progress: Callable[[int, int], None]) -> int:
+        """Wrap the keys anew that are not wrapped by the current master; how many were not.
+
+        What they seal is not touched. Safe to stop and to run again.
+
+        Raises:
+            VaultClosedError: a key cannot be unwrapped.
+        """
+        masters = self._fresh_masters()
+        query = _wrapped_otherwise(masters)
+        total, done, last = self._keys.count_documents(query), 0, None
+        while ids := self._page(query, last):
+            try:
+                self.crypt.rewrap_many_data_key(
+                    {"_id": {"$in": ids}}, provider=masters.current, master_key=masters.master_key
+                )
+            except EncryptionError as error:
+                _pass_on_if_away(error)
+                raise VaultClosedError from error
+            done, last = done + len(ids), ids[-1]
+            progress(done, max(done, total))
+        return done
+
+    def wrapped(self) -> dict[str, int]:
+        """How many keys each master wraps."""
+        groups = [{"$group": {"_id": "$masterKey.provider", "count": {"$sum": 1}}}]
+        return {each["_id"]: each["count"] for each in self._keys.aggregate(groups)}
+
     @property
     def crypt(self) -> ClientEncryption[Document]:
         """The driver's explicit encryption with the masters known now."""
@@ -176,6 +205,11 @@ class Vault:
             codec,
             key_expiration_ms=KEY_CACHE_MS,
         )
+
+    def _page(self, query: Document, last: Binary | None) -> list[Binary]:
+        after = {"_id": {"$gt": last}} if last else {}
+        found = self._keys.find({**query, **after}, {"_id": 1}).sort("_id", ASCENDING)
+        return [each["_id"] for each in found.limit(REWRAP_PAGE)]
 
     def _open_or_none(self, sealed: Binary) -> Any:  # noqa: ANN401  # any BSON value
         try:
@@ -222,6 +256,12 @@ class Vault:
             return False
         self.masters = fresh
         return True
+
+
+def _wrapped_otherwise(masters: Masters) -> Document:
+    """What finds the keys that another master wraps, in a KMS also another key of the same one."""
+    wanted = {"provider": masters.current, **(masters.master_key or {})}
+    return {"$or": [{f"masterKey.{name}": {"$ne": each}} for name, each in wanted.items()]}
 
 
 def _is_duplicate(error: BulkWriteError) -> bool:
