@@ -230,8 +230,9 @@ class MemberStore:
         claims = self._claims([(each, member_id, at) for each in identifiers])
 
         def write(session: ClientSession) -> None:
-            # The write makes two links of one member meet, so that the limit holds.
-            change = {"$set": {"linked_at": at}}
+            # The write makes two links of one member meet, so that the limit holds. It counts, as
+            # an update that changes nothing, such as the same time again, would meet nobody.
+            change = {"$inc": {"links": 1}}
             done = self._members.update_one({"_id": member_id}, change, session=session)
             if not done.matched_count:
                 raise MemberNotFoundError
