@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -23,6 +24,7 @@ from flask_smorest import Api
 from flask_swagger_ui import get_swaggerui_blueprint
 from marshmallow import ValidationError
 from pymongo.database import Database
+from pymongo.errors import OperationFailure
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -72,7 +74,7 @@ from loyalty.kit.clock import now
 from loyalty.kit.embedded import EmbeddedDatabaseError, attach_or_start
 from loyalty.kit.fields import OneOf
 from loyalty.kit.http import invalid
-from loyalty.kit.mongo import Document, connect, open_database
+from loyalty.kit.mongo import Document, connect, is_refused, open_database
 from loyalty.kit.observe import configure_logs
 from loyalty.kit.service import Service
 from loyalty.kit.settings import Settings, SettingsError
@@ -91,6 +93,7 @@ from loyalty.simulation.service import simulate
 from loyalty.vault.masters import MasterKeyError, add_key, masters_of
 from loyalty.vault.model import VaultClosedError
 from loyalty.vault.peppers import PepperLostError, Peppers, UnreadableDataError
+from loyalty.vault.roles import add_users, roles_of, write_roles
 from loyalty.vault.rotation import RotationError, rotate_master
 from loyalty.vault.store import Vault
 from loyalty.versions.model import InvalidProgramError, NoProgramError
@@ -251,12 +254,7 @@ def _vault(settings: Settings, client: MongoClient[Document]) -> Vault:
     return Vault(database, masters_of(settings), reload=lambda: masters_of(settings))
 
 
-def initialise(settings: Settings, parts: Parts) -> None:
-    """Create the indexes and check the secret. Idempotent; runs at every start.
-
-    Raises:
-        SecretError: the database was written under another secret.
-    """
+def _create_indexes(parts: Parts) -> None:
     for store in (
         parts.vault,
         parts.outbox,
@@ -273,6 +271,20 @@ def initialise(settings: Settings, parts: Parts) -> None:
         parts.tills,
     ):
         store.create_indexes()
+
+
+def initialise(settings: Settings, parts: Parts) -> None:
+    """Create the indexes and check the secret. Idempotent; runs at every start.
+
+    Raises:
+        SecretError: the database was written under another secret.
+    """
+    try:
+        _create_indexes(parts)
+    except OperationFailure as error:
+        # The service's own user may not: `carnet init` of an administrator made them.
+        if not is_refused(error) or not parts.database["meta"].find_one({"_id": "secret"}):
+            raise
     parts.peppers.check()
     check = derive(root_secret(settings), "check").hex()
     kept = parts.database["meta"].find_one_and_update(
@@ -456,11 +468,25 @@ def _opened(settings: Settings) -> Iterator[Parts]:
 
 
 @main.command("init")
+@click.option("--users", is_flag=True, help="With CARNET_ADMIN_URI: add a user of each role.")
 @click.pass_obj
-def init_command(settings: Settings) -> None:
-    """Create the indexes and check the secret; safe to run again."""
-    with _opened(settings):
-        click.echo("The database is ready.")
+def init_command(settings: Settings, *, users: bool) -> None:
+    """Create the indexes and check the secret; safe to run again.
+
+    With `CARNET_ADMIN_URI` also the roles: one for the service, which can append to the journal
+    and to consents but not change them, and one for erasures.
+    """
+    if users and not settings.admin_uri:
+        raise click.ClickException("Roles and users need CARNET_ADMIN_URI.")
+    admin = replace(settings, mongodb_uri=settings.admin_uri or settings.mongodb_uri)
+    with _opened(admin) as parts:
+        if settings.admin_uri:
+            client = parts.database.client
+            roles = roles_of(settings.database, settings.vault_database)
+            write_roles(client, roles)
+            for name, password in (add_users(client, roles) if users else {}).items():
+                click.echo(f"{name} {password}")
+    click.echo("The database is ready.", err=users)
 
 
 @main.command("serve")

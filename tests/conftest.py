@@ -93,6 +93,7 @@ def parts(settings: Settings, worker_parts: Parts) -> Iterator[Parts]:
     # Its pepper went with the vault.
     worker_parts.database["meta"].delete_one({"_id": "pepper"})
     fresh = assemble(settings, settings.mongodb_uri)
+    fresh.peppers.check()
     yield fresh
     fresh.database.client.close()
 

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pymongo.errors import DuplicateKeyError
 
 from loyalty.kit.errors import UnavailableError
-from loyalty.vault.model import ShreddedError
+from loyalty.vault.masters import MasterKeyError
+from loyalty.vault.model import ShreddedError, VaultClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,7 +158,8 @@ class Peppers:
 
         Raises:
             UnreadableDataError: the data is of before peppers lay in the vault.
-            PepperLostError, VaultClosedError: as they say.
+            PepperLostError: the vault does not have it.
+            MasterKeyError: it is wrapped by another master than those that are set.
         """
         is_new = self._meta.find_one({"_id": _ID}, {"_id": 1}) is None
         if is_new and self._database["identifiers"].find_one({}, {"_id": 1}):
@@ -165,7 +167,13 @@ class Peppers:
                 "The data was written by a version that was never released, which sealed it "
                 "otherwise. Start on an empty database: set CARNET_DATA_DIR to another directory."
             )
-        self.reading()
+        try:
+            self.reading()
+        except VaultClosedError as error:
+            raise MasterKeyError(
+                "What is sealed in the database is out of reach: CARNET_DATA_DIR, or "
+                "CARNET_KMS_FILE, must hold the master key that it was made with."
+            ) from error
 
     def _begin(self) -> None:
         self._make(1)

@@ -25,6 +25,7 @@ from loyalty.members.model import (
 )
 from loyalty.members.rotation import IdentifierRotation, rotate_pepper
 from loyalty.members.store import MemberStore, keyed_hash
+from loyalty.vault.masters import MASTER_KEY_BYTES, MasterKeyError, Masters
 from loyalty.vault.peppers import (
     BOTH,
     READING,
@@ -36,6 +37,7 @@ from loyalty.vault.peppers import (
     Stage,
     UnreadableDataError,
 )
+from loyalty.vault.store import Vault
 from tests.builders import NOON, dump, unique
 
 if TYPE_CHECKING:
@@ -254,7 +256,15 @@ def test_a_worker_learns_of_a_stage_within_a_second(parts: Parts) -> None:
     assert peppers.reading().number == 2
 
 
+def before_the_first_start(parts: Parts) -> None:
+    """No pepper was ever made."""
+    parts.database["meta"].delete_one({"_id": "pepper"})
+    parts.vault.database["peppers"].delete_many({})
+    parts.vault.shred("pepper:1")
+
+
 def test_many_that_begin_at_once_agree_on_one_pepper(parts: Parts) -> None:
+    before_the_first_start(parts)
     stores = [Peppers(parts.database, parts.vault) for _ in range(16)]
     with ThreadPoolExecutor(8) as workers:
         found = list(workers.map(lambda each: each.reading().key, stores))
@@ -271,7 +281,14 @@ def test_a_pepper_that_is_lost_is_not_made_anew(parts: Parts) -> None:
     assert parts.vault.database["peppers"].count_documents({}) == 0
 
 
+def test_another_master_key_is_named_at_start(parts: Parts) -> None:
+    masters = Masters({"local:1": {"key": b"e" * MASTER_KEY_BYTES}}, "local:1")
+    with pytest.raises(MasterKeyError, match="CARNET_DATA_DIR"):
+        Peppers(parts.database, Vault(parts.vault.database, masters)).check()
+
+
 def test_data_of_before_is_refused_in_words(parts: Parts) -> None:
+    before_the_first_start(parts)
     parts.database["identifiers"].insert_one({"_id": "0" * 64, "member": "m", "sealed": b"fernet"})
     with pytest.raises(UnreadableDataError, match="CARNET_DATA_DIR"):
         Peppers(parts.database, parts.vault).check()

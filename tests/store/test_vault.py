@@ -207,6 +207,11 @@ class TestRotatingTheMaster:
         read_file(tmp_path / "master-key")
         return tmp_path / "master-key"
 
+    @pytest.fixture(autouse=True)
+    def _only_our_keys(self, parts: Parts) -> None:
+        """The key of the first pepper is wrapped by a master of the tests."""
+        parts.vault.database["keys"].delete_many({})
+
     @pytest.fixture
     def vault(self, parts: Parts, file: Path) -> Vault:
         return Vault(parts.vault.database, read_file(file), reload=lambda: read_file(file))
