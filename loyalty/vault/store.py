@@ -14,6 +14,7 @@ from bson.codec_options import CodecOptions
 from pymongo import ASCENDING, IndexModel
 from pymongo.encryption import ClientEncryption
 from pymongo.errors import BulkWriteError, DuplicateKeyError, EncryptionError, PyMongoError
+from pymongo.read_concern import ReadConcern
 
 from loyalty.kit.mongo import is_away
 from loyalty.vault.model import ShreddedError, VaultClosedError
@@ -56,7 +57,9 @@ class Vault:
     ) -> None:
         self.database = database
         self.masters = masters
-        self._keys = database["keys"]
+        # As the driver itself reads it: a key is there when it can no longer be rolled back, so
+        # nothing is ever sealed under one that a failover takes away.
+        self._keys = database.get_collection("keys", read_concern=ReadConcern("majority"))
         self._reload = reload or (lambda: masters)
         self._opened: tuple[Masters, ClientEncryption[Document]] | None = None
 
