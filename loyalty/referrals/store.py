@@ -146,7 +146,7 @@ class ReferralStore:
         found = self._members.find_one({"_id": member_id}, _FIELDS)
         if found is None:
             return
-        own = {name: each for name, each in found.items() if name != "_id"}
+        own = {name: each for name, each in found.items() if name not in ("_id", "referral_mark")}
         referred = self._members.find({"referrer.member": member_id}, {"referrer.at": 1})
         times = sorted(each["referrer"]["at"] for each in referred)
         if own or times:
