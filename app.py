@@ -8,7 +8,10 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -21,6 +24,7 @@ from flask_smorest import Api
 from flask_swagger_ui import get_swaggerui_blueprint
 from marshmallow import ValidationError
 from pymongo.database import Database
+from pymongo.errors import OperationFailure
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -74,11 +78,12 @@ from loyalty.kit.clock import now
 from loyalty.kit.embedded import EmbeddedDatabaseError, attach_or_start
 from loyalty.kit.fields import OneOf
 from loyalty.kit.http import invalid
-from loyalty.kit.mongo import Document, connect, open_database
+from loyalty.kit.mongo import Document, connect, is_refused, open_database
 from loyalty.kit.observe import configure_logs
 from loyalty.kit.service import Service
 from loyalty.kit.settings import Settings, SettingsError
 from loyalty.kit.supervisor import StopAsked, owned_database, serve, stop_on_signals
+from loyalty.members.rotation import SETTLE_SECONDS, IdentifierRotation, rotate_pepper
 from loyalty.members.store import MemberStore
 from loyalty.messages.store import Outbox
 from loyalty.referrals.store import ReferralStore
@@ -89,7 +94,11 @@ from loyalty.simulation.result import body_of, tables_of
 from loyalty.simulation.schemas import SimulationSchema
 from loyalty.simulation.service import Sources as PastSources
 from loyalty.simulation.service import simulate
-from loyalty.vault.masters import MasterKeyError, masters_of
+from loyalty.vault.masters import MasterKeyError, add_key, masters_of
+from loyalty.vault.model import VaultClosedError
+from loyalty.vault.peppers import PepperLostError, Peppers, UnreadableDataError
+from loyalty.vault.roles import add_users, roles_of, write_roles
+from loyalty.vault.rotation import RotationError, rotate_master
 from loyalty.vault.store import Vault
 from loyalty.versions.model import InvalidProgramError, NoProgramError
 from loyalty.versions.service import ProgramShelf, require_sound
@@ -103,8 +112,10 @@ if TYPE_CHECKING:
 
     from marshmallow import Schema
     from marshmallow.fields import Field
+    from pymongo import MongoClient
 
     from loyalty.jobs.model import JobKinds
+    from loyalty.vault.model import Holder
 
 BLUEPRINTS = (
     loyalty.members.views.blp,
@@ -131,15 +142,33 @@ DESCRIPTION = (
     "Every error is `application/problem+json` (RFC 9457) with a stable `code`."
 )
 
+# What keeps a command or the service from starting; each says what to do.
+STARTING_ERRORS = (
+    EmbeddedDatabaseError,
+    SecretError,
+    MasterKeyError,
+    UnreadableDataError,
+    PepperLostError,
+    VaultClosedError,
+    RotationError,
+)
+
 
 class Parts(NamedTuple):
-    """The stores over one database."""
+    """The stores over one database.
+
+    `eraser_database` and `eraser_vault` are the same data through a user that may also change and
+    remove what is append-only to the service; the same client where no such user is set.
+    """
 
     database: Database[Document]
+    eraser_database: Database[Document]
+    eraser_vault: Vault
     keys: KeyStore
     tokens: TokenMint
     links: LinkMint
     vault: Vault
+    peppers: Peppers
     outbox: Outbox
     members: MemberStore
     consents: ConsentStore
@@ -167,6 +196,20 @@ class Parts(NamedTuple):
         return JournalScan(self.database)
 
     @property
+    def holders(self) -> tuple[Holder, ...]:
+        """Whoever keeps something about members, through the eraser's user.
+
+        The members come first: once a member is gone, nothing new can be tied to it.
+        """
+        database, vault = self.eraser_database, self.eraser_vault
+        return (
+            MemberStore(database, vault, Peppers(database, vault)),
+            ReferralStore(database),
+            HouseholdStore(database, vault),
+            Outbox(database, vault),
+        )
+
+    @property
     def sources(self) -> Sources:
         """What a recommendation reads."""
         return Sources(self.journal, self.consents, self.members, self.catalogue)
@@ -177,19 +220,24 @@ def assemble(settings: Settings, uri: str) -> Parts:
     client = connect(uri, timeout_seconds=settings.database_timeout_seconds)
     database = open_database(client, settings.database)
     root = root_secret(settings)
-    vault = Vault(open_database(client, settings.vault_database), masters_of(settings))
+    vault = _vault(settings, client)
+    peppers = Peppers(database, vault)
+    eraser_database, eraser_vault = database, vault
+    if settings.eraser_uri:
+        eraser = connect(settings.eraser_uri, timeout_seconds=settings.database_timeout_seconds)
+        eraser_database = open_database(eraser, settings.database)
+        eraser_vault = _vault(settings, eraser)
     return Parts(
         database=database,
+        eraser_database=eraser_database,
+        eraser_vault=eraser_vault,
         keys=KeyStore(database),
         tokens=TokenMint(derive(root, "member-tokens")),
         links=LinkMint(derive(root, "links")),
         vault=vault,
+        peppers=peppers,
         outbox=Outbox(database, vault),
-        members=MemberStore(
-            database,
-            pepper=derive(root, "identifier-lookup"),
-            display_key=derive(root, "identifier-display"),
-        ),
+        members=MemberStore(database, vault, peppers),
         consents=ConsentStore(database, vault, secret=derive(root, "consent-checkpoints")),
         catalogue=CatalogueStore(database, timeout_seconds=settings.database_timeout_seconds),
         versions=VersionStore(database),
@@ -200,18 +248,19 @@ def assemble(settings: Settings, uri: str) -> Parts:
         ),
         jobs=JobStore(database),
         referrals=ReferralStore(database),
-        households=HouseholdStore(database, display_key=derive(root, "household-display")),
+        households=HouseholdStore(database, vault),
         rewards=RewardStore(database),
         tills=TillStore(database),
     )
 
 
-def initialise(settings: Settings, parts: Parts) -> None:
-    """Create the indexes and check the secret. Idempotent; runs at every start.
+def _vault(settings: Settings, client: MongoClient[Document]) -> Vault:
+    """The vault through a client; it reads its master keys again when they were rotated."""
+    database = open_database(client, settings.vault_database)
+    return Vault(database, masters_of(settings), reload=lambda: masters_of(settings))
 
-    Raises:
-        SecretError: the database was written under another secret.
-    """
+
+def _create_indexes(parts: Parts) -> None:
     for store in (
         parts.vault,
         parts.outbox,
@@ -228,13 +277,28 @@ def initialise(settings: Settings, parts: Parts) -> None:
         parts.tills,
     ):
         store.create_indexes()
+
+
+def initialise(settings: Settings, parts: Parts) -> None:
+    """Create the indexes and check the secret. Idempotent; runs at every start.
+
+    Raises:
+        SecretError: the database was written under another secret.
+    """
+    try:
+        _create_indexes(parts)
+    except OperationFailure as error:
+        # The service's own user may not: `carnet init` of an administrator made them.
+        if not is_refused(error) or not parts.database["meta"].find_one({"_id": "secret"}):
+            raise
+    parts.peppers.check()
     check = derive(root_secret(settings), "check").hex()
     kept = parts.database["meta"].find_one_and_update(
         {"_id": "secret"}, {"$setOnInsert": {"check": check}}, upsert=True, return_document=True
     )
     if kept is None or not hmac.compare_digest(kept["check"], check):
         raise SecretError(
-            "The database was written under another secret: identifiers could not be found. "
+            "The database was written under another secret: codes and tokens would not hold. "
             "Set CARNET_SECRET (or the data directory's file `secret`) to the one it was made with."
         )
 
@@ -405,18 +469,32 @@ def _opened(settings: Settings) -> Iterator[Parts]:
             finally:
                 if own:
                     own.stop()
-    except (EmbeddedDatabaseError, SecretError, MasterKeyError) as error:
+    except STARTING_ERRORS as error:
         raise click.ClickException(str(error)) from error
     except StopAsked:
         raise click.Abort from None
 
 
 @main.command("init")
+@click.option("--users", is_flag=True, help="With CARNET_ADMIN_URI: add a user of each role.")
 @click.pass_obj
-def init_command(settings: Settings) -> None:
-    """Create the indexes and check the secret; safe to run again."""
-    with _opened(settings):
-        click.echo("The database is ready.")
+def init_command(settings: Settings, *, users: bool) -> None:
+    """Create the indexes and check the secret; safe to run again.
+
+    With `CARNET_ADMIN_URI` also the roles: one for the service, which can append to the journal
+    and to consents but not change them, and one for erasures.
+    """
+    if users and not settings.admin_uri:
+        raise click.ClickException("Roles and users need CARNET_ADMIN_URI.")
+    admin = replace(settings, mongodb_uri=settings.admin_uri or settings.mongodb_uri)
+    with _opened(admin) as parts:
+        if settings.admin_uri:
+            client = parts.database.client
+            roles = roles_of(settings.database, settings.vault_database)
+            write_roles(client, roles)
+            for name, password in (add_users(client, roles) if users else {}).items():
+                click.echo(f"{name} {password}")
+    click.echo("The database is ready.", err=users)
 
 
 @main.command("serve")
@@ -443,7 +521,7 @@ def _run(settings: Settings, *, prepare: Callable[[str], None]) -> int:
             parts.database.client.close()
             prepare(uri)
             return serve(uri, mongod, str(_fresh_directory(settings.data_dir / "metrics")))
-    except (EmbeddedDatabaseError, SecretError, MasterKeyError) as error:
+    except STARTING_ERRORS as error:
         raise click.ClickException(str(error)) from error
     except StopAsked:
         return 0
@@ -858,6 +936,77 @@ def consents_verify(settings: Settings, against: str | None) -> None:
         f"checkpoint: {beside}."
     )
     raise SystemExit(0 if verdict.is_clean else 1)
+
+
+@main.group("secrets")
+def secrets_group() -> None:
+    """Peppers and master keys: how they stand, and new ones for old ones."""
+
+
+_settling = click.option(
+    "--settle-seconds",
+    type=click.FloatRange(min=0),
+    help="How long to wait until every worker knows; less is for a service that stands still.",
+)
+
+
+@secrets_group.command("status")
+@click.pass_obj
+def secrets_status(settings: Settings) -> None:
+    """Say which pepper is in use, whether it is being rotated, and which master wraps how much."""
+    with _opened(settings) as parts:
+        stage = parts.peppers.stage()
+        wrapped = parts.vault.wrapped()
+        current = parts.vault.masters.current
+    click.echo(f"pepper {stage.number}: {stage.name}{f' {stage.fresh}' if stage.fresh else ''}")
+    for name, count in sorted(wrapped.items()):
+        click.echo(f"master {name}: {count} keys{' (current)' if name == current else ''}")
+
+
+@secrets_group.command("rotate-pepper")
+@_settling
+@click.pass_obj
+def secrets_rotate_pepper(settings: Settings, settle_seconds: float | None) -> None:
+    """Find identifiers by a new pepper. The service goes on; safe to stop and to run again."""
+    seconds = SETTLE_SECONDS if settle_seconds is None else settle_seconds
+    with _opened(settings) as parts, _bars() as bars:
+        database, vault = parts.eraser_database, parts.eraser_vault
+        peppers = Peppers(database, vault)
+        rotation = IdentifierRotation(database, vault, peppers)
+        stage = rotate_pepper(
+            rotation, peppers, wait=time.sleep, progress=bars, settle_seconds=seconds
+        )
+    click.echo(f"Pepper {stage.number} is the only one now.")
+
+
+@secrets_group.command("rotate-master")
+@click.option(
+    "--prepare", is_flag=True, help="Only add the new key, to copy the file to all nodes."
+)
+@_settling
+@click.pass_obj
+def secrets_rotate_master(
+    settings: Settings, settle_seconds: float | None, *, prepare: bool
+) -> None:
+    """Wrap all keys by a new master key. The service goes on; safe to stop and to run again.
+
+    With `CARNET_KMS_FILE`, name the new master there first.
+    """
+    seconds = SETTLE_SECONDS if settle_seconds is None else settle_seconds
+    file = None if settings.kms_file else settings.master_key_file
+    with _opened(settings) as parts, _bars() as bars:
+        if prepare and file:
+            add_key(file)
+            click.echo("The new key is in the file. Copy it to every node, then run this again.")
+            return
+        done = rotate_master(
+            parts.eraser_vault,
+            file,
+            wait=time.sleep,
+            progress=partial(bars, "wrapped"),
+            settle_seconds=seconds,
+        )
+    click.echo(f"{done} keys are wrapped by the new master.")
 
 
 @main.command("openapi")

@@ -90,7 +90,10 @@ def parts(settings: Settings, worker_parts: Parts) -> Iterator[Parts]:
         for name in database.list_collection_names():
             if name != "meta":
                 database[name].delete_many({})
+    # Its pepper went with the vault.
+    worker_parts.database["meta"].delete_one({"_id": "pepper"})
     fresh = assemble(settings, settings.mongodb_uri)
+    fresh.peppers.check()
     yield fresh
     fresh.database.client.close()
 

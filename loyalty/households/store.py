@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING
 
-from cryptography.fernet import Fernet
 from pymongo import ASCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError
 
@@ -19,12 +17,16 @@ from loyalty.households.model import (
     NotInHouseholdError,
 )
 from loyalty.kit.mongo import transact
+from loyalty.vault.model import Held, ShreddedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
     from loyalty.kit.mongo import Document
+    from loyalty.vault.store import Vault
 
 
 class HouseholdExistsError(Exception):
@@ -32,13 +34,16 @@ class HouseholdExistsError(Exception):
 
 
 class HouseholdStore:
-    """The collections `households` and `household_members`. A name is encrypted."""
+    """The collections `households` and `household_members`. It is a `vault.model.Holder`.
 
-    def __init__(self, database: Database[Document], *, display_key: bytes) -> None:
+    A name is sealed under the household's own key, as it is about all of them.
+    """
+
+    def __init__(self, database: Database[Document], vault: Vault) -> None:
         self._client = database.client
         self._households = database["households"]
         self._belongings = database["household_members"]
-        self._cipher = Fernet(base64.urlsafe_b64encode(display_key))
+        self._vault = vault
 
     def create_indexes(self) -> None:
         """Idempotent."""
@@ -65,7 +70,7 @@ class HouseholdStore:
         """
         document: Document = {"_id": household.id, "created_at": household.created_at}
         if household.name is not None:
-            document["sealed"] = self._cipher.encrypt(household.name.encode())
+            document["sealed"] = self._vault.seal(household.id, household.name)
         if request:
             document["request"] = {"key": request[0], "fingerprint": request[1]}
         try:
@@ -82,13 +87,12 @@ class HouseholdStore:
         """The household with its members.
 
         Raises:
-            HouseholdNotFoundError: there is none.
+            HouseholdNotFoundError: there is none, or it is being erased.
         """
         found = self._households.find_one({"_id": household_id}, {"created_at": 1, "sealed": 1})
         if found is None:
             raise HouseholdNotFoundError
-        sealed = found.get("sealed")
-        name = self._cipher.decrypt(sealed).decode() if sealed else None
+        name = self._name(found)
         members = self._belongings.find({"household": household_id}).sort(_ORDER)
         bounded = members.limit(HOUSEHOLD_MEMBERS_MAX)
         return Household(household_id, name, found["created_at"], tuple(map(_belonging, bounded)))
@@ -141,6 +145,67 @@ class HouseholdStore:
         query = {"_id": member_id, "household": household_id}
         if not self._belongings.delete_one(query).deleted_count:
             raise NotInHouseholdError
+
+    def held(self, member_id: str) -> Iterator[Held]:
+        """Where the member belongs, and the household; see `vault.model.Holder`."""
+        belonging = self._belongings.find_one({"_id": member_id})
+        if belonging is None:
+            return
+        place = {name: belonging[name] for name in ("household", "joined_at")}
+        yield Held("household_members", member_id, "household", place)
+        found = self._households.find_one({"_id": belonging["household"]})
+        if found:
+            own = {name: each for name, each in found.items() if name not in ("_id", "sealed")}
+            try:
+                data = {**own, "name": self._name(found)}
+            except HouseholdNotFoundError:
+                return
+            yield Held("households", found["_id"], "household", data)
+
+    def erase(self, member_id: str) -> Mapping[str, int]:
+        """Take the member out, and a household without members away with its name and key.
+
+        See `vault.model.Holder`. The belonging goes last: it says where to go on after a stop.
+        """
+        gone = {"households": 0, "household_members": 0}
+
+        def write(session: ClientSession) -> None:
+            found = self._belongings.find_one({"_id": member_id}, session=session)
+            if found:
+                household_id = found["household"]
+                counted = self._empty(household_id, member_id, session)
+                gone.update(households=counted, household_members=1)
+                alone.append(household_id)
+
+        alone: list[str] = []
+        transact(self._client, write)
+        if alone and not self._households.find_one({"_id": alone[-1]}, {"_id": 1}):
+            self._vault.shred(alone[-1])
+            self._belongings.delete_one({"_id": member_id, "household": alone[-1]})
+        return gone
+
+    def _empty(self, household_id: str, member_id: str, session: ClientSession) -> int:
+        """Remove a household that has no other member; how many were removed."""
+        own, others = {"_id": household_id}, {"household": household_id, "_id": {"$ne": member_id}}
+        if not self._belongings.find_one(others, session=session):
+            return self._households.delete_one(own, session=session).deleted_count
+        # The write makes two who leave together, or one who joins, meet: the second one sees it.
+        self._households.update_one(own, {"$inc": {"joins": 1}}, session=session)
+        self._belongings.delete_one({"_id": member_id}, session=session)
+        return 0
+
+    def _name(self, document: Document) -> str | None:
+        """A household's name.
+
+        Raises:
+            HouseholdNotFoundError: its key is gone.
+        """
+        sealed = document.get("sealed")
+        try:
+            name: str | None = self._vault.open(sealed) if sealed else None
+        except ShreddedError as error:
+            raise HouseholdNotFoundError from error
+        return name
 
     def _insert(self, belonging: Belonging, session: ClientSession) -> None:
         query = {"household": belonging.household_id}

@@ -198,7 +198,7 @@ def _about(report: Report, program: Program, member_id: str, at: datetime, store
             joined_at=facts.joined_at,
             birthday_in_days=_birthday_in_days(facts, at, program),
             segments=facts.segments,
-            is_referred=facts.referrer_id is not None,
+            is_referred=facts.is_referred,
         )
     if program.needs_store and report.store:
         store = stores.catalogue.store(report.store)

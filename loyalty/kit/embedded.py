@@ -87,10 +87,14 @@ def mongod_path() -> Path:
 
 @dataclass
 class EmbeddedMongo:
-    """One mongod over one data directory, owned by this process from start to stop."""
+    """One mongod over one data directory, owned by this process from start to stop.
+
+    `more_flags` are mongod's own, such as `--keyFile` for users and roles.
+    """
 
     data_dir: Path
     cache_gb: float = 0.5
+    more_flags: tuple[str, ...] = ()
     _lock_fd: int = field(default=-1, init=False)
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
@@ -145,7 +149,7 @@ class EmbeddedMongo:
         log = (self.data_dir / "mongod.log").open("ab")
         with log:
             self._process = subprocess.Popen(  # noqa: S603  # our own binary and flags
-                [str(binary), *_flags(self.data_dir, self.cache_gb)],
+                [str(binary), *_flags(self.data_dir, self.cache_gb), *self.more_flags],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -39,6 +39,7 @@ __all__ = [
     "duplicate_index",
     "is_away",
     "is_ready",
+    "is_refused",
     "open_database",
     "transact",
 ]
@@ -57,6 +58,7 @@ AWAY_ERRORS: tuple[type[PyMongoError], ...] = (
     WaitQueueTimeoutError,
     WTimeoutError,
 )
+_UNAUTHORIZED = 13
 _DUPLICATE_INDEX = re.compile(r"index: (\S+)")
 # Interrupted, shutting down, stepping down, out of time, write conflict, too many waits.
 _AWAY_CODES = frozenset({50, 89, 91, 112, 189, 262, 10107, 11600, 11602, 13435, 13436})
@@ -120,6 +122,11 @@ def is_away(error: PyMongoError) -> bool:
     if isinstance(error, AWAY_ERRORS) or error.timeout:
         return True
     return isinstance(error, OperationFailure) and error.code in _AWAY_CODES
+
+
+def is_refused(error: OperationFailure) -> bool:
+    """Whether the server says that this user may not do that."""
+    return error.code == _UNAUTHORIZED
 
 
 def duplicate_index(error: DuplicateKeyError) -> str:

@@ -47,6 +47,11 @@ class Settings:
         return self.data_dir / "models"
 
     @property
+    def master_key_file(self) -> Path:
+        """Where the master keys lie if there is no KMS."""
+        return self.data_dir / "master-key"
+
+    @property
     def vault_database(self) -> str:
         """The name of the database that holds the keys of what is sealed."""
         return f"{self.database}_vault"

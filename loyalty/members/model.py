@@ -113,12 +113,14 @@ class MemberFacts(NamedTuple):
     """What is known of a member at the moment of an award.
 
     `joined_at` is when the member was first seen, provisional or not; `birthday` is month and day.
+    Who was referred stays so when the referrer is erased: then `referrer_id` is None.
     """
 
     joined_at: datetime
     birthday: tuple[int, int] | None
     segments: frozenset[str]
     referrer_id: str | None
+    is_referred: bool = False
 
 
 def read_birthday(text: str) -> tuple[int, int]:

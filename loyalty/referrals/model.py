@@ -70,10 +70,13 @@ class HasBoughtError(ConflictError):
 
 @dataclass(frozen=True, slots=True)
 class Referral:
-    """Who referred a member, and when that was recorded. Never changed."""
+    """Who referred a member, and when that was recorded. Never changed.
+
+    `referrer_id` is None when the referrer was erased.
+    """
 
     member_id: str
-    referrer_id: str
+    referrer_id: str | None
     recorded_at: datetime
 
 

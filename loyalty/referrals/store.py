@@ -21,12 +21,17 @@ from loyalty.referrals.model import (
     ReferralChainTooLongError,
     of_code,
 )
+from loyalty.vault.model import Held
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
     from loyalty.kit.mongo import Document
+
+_FIELDS = {"referral_code": 1, "referrer": 1, "referred": 1, "referral_mark": 1}
 
 
 class CodeTakenError(Exception):
@@ -38,7 +43,11 @@ class ReferrerThereError(Exception):
 
 
 class ReferralStore:
-    """Who referred whom. A referral is written once and never changed."""
+    """Who referred whom. A referral is written once and never changed.
+
+    It is a `vault.model.Holder`, to be asked after the members: once a member's document is gone,
+    nobody can be referred by it any more.
+    """
 
     def __init__(self, database: Database[Document]) -> None:
         self._client = database.client
@@ -52,7 +61,13 @@ class ReferralStore:
             unique=True,
             partialFilterExpression={"referral_code": {"$exists": True}},
         )
-        self._members.create_indexes([code_index])
+        # For an erasure: whom the member referred.
+        referrer_index = IndexModel(
+            [("referrer.member", ASCENDING)],
+            name="referrer",
+            partialFilterExpression={"referrer.member": {"$exists": True}},
+        )
+        self._members.create_indexes([code_index, referrer_index])
 
     def code_of(self, member_id: str) -> str | None:
         """The member's code, if it ever got one.
@@ -88,7 +103,7 @@ class ReferralStore:
             MemberNotFoundError: there is no such member.
         """
         kept = self._member(member_id, {"referrer": 1}).get("referrer")
-        return Referral(member_id, kept["member"], kept["at"]) if kept else None
+        return Referral(member_id, kept.get("member"), kept["at"]) if kept else None
 
     def add(self, referral: Referral) -> None:
         """Record who referred a member, once, in a way that closes no circle under races either.
@@ -123,16 +138,42 @@ class ReferralStore:
 
         transact(self._client, write)
 
+    def held(self, member_id: str) -> Iterator[Held]:
+        """The member's code and referrals; see `vault.model.Holder`.
+
+        Whom the member referred is said by the times alone: who they are is theirs.
+        """
+        found = self._members.find_one({"_id": member_id}, _FIELDS)
+        if found is None:
+            return
+        own = {name: each for name, each in found.items() if name not in ("_id", "referral_mark")}
+        referred = self._members.find({"referrer.member": member_id}, {"referrer.at": 1})
+        times = sorted(each["referrer"]["at"] for each in referred)
+        if own or times:
+            yield Held("members", member_id, "referrals", {**own, "referred_at": times})
+
+    def erase(self, member_id: str) -> Mapping[str, int]:
+        """Remove what leads to the member from whom it referred; see `vault.model.Holder`.
+
+        They stay referred. The member's own fields go too, if its document is still there.
+        """
+        fields = {name: "" for name in _FIELDS if name != "_id"}
+        self._members.update_one({"_id": member_id}, {"$unset": fields})
+        theirs = {"referrer.member": member_id}
+        done = self._members.update_many(theirs, {"$unset": {"referrer.member": ""}})
+        return {"members.referrer": done.modified_count}
+
     def _top(self, referral: Referral, session: ClientSession) -> str:
         """The member above the referrer whom nobody referred."""
-        top = referral.referrer_id
+        top = referral.referrer_id or ""
         for _ in range(CHAIN_MAX):
             if top == referral.member_id:
                 raise of_code(CircularReferralError)
             found = self._members.find_one({"_id": top}, {"referrer.member": 1}, session=session)
-            if not found or "referrer" not in found:
+            above = found.get("referrer", {}).get("member") if found else None
+            if above is None:
                 return top
-            top = found["referrer"]["member"]
+            top = above
         raise of_code(ReferralChainTooLongError)
 
     def _touch(self, member_id: str, session: ClientSession) -> None:

@@ -312,7 +312,7 @@ def _with_member(
         if about.joined_at is None:
             day = activity.occurred_at.astimezone(draft.zone).date()
             birthday = days_to(*facts.birthday, on=day) if facts.birthday else None
-            known = About(facts.joined_at, birthday, facts.segments, facts.referrer_id is not None)
+            known = About(facts.joined_at, birthday, facts.segments, facts.is_referred)
             about = replace(known, zone=about.zone, place=about.place)
         filled.append(replace(activity, about=about))
     return filled

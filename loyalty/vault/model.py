@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from loyalty.kit.errors import UnavailableError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
 class ShreddedError(Exception):
     """The owner's key is gone for good: nobody can read what was sealed under it."""
+
+
+class VaultClosedError(UnavailableError):
+    """A key is there and cannot be unwrapped: the KMS is away, or the master key is another one."""
+
+    def __init__(self) -> None:
+        super().__init__("The keys of what is sealed are out of reach right now.")
 
 
 class Held(NamedTuple):

@@ -104,6 +104,7 @@ def command(
 ) -> tuple[int, str]:
     monkeypatch.setenv("CARNET_MONGODB_URI", settings.mongodb_uri)
     monkeypatch.setenv("CARNET_DATABASE", settings.database)
+    monkeypatch.setenv("CARNET_DATA_DIR", str(settings.data_dir))
     monkeypatch.setenv("CARNET_SECRET", settings.secret)
     monkeypatch.setenv("COLUMNS", "200")
     result = CliRunner().invoke(main, list(arguments))

@@ -350,6 +350,7 @@ def test_a_transfer_without_its_other_half_is_found(parts: Parts, member: str) -
 def command(settings: Settings, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
     monkeypatch.setenv("CARNET_MONGODB_URI", settings.mongodb_uri)
     monkeypatch.setenv("CARNET_DATABASE", settings.database)
+    monkeypatch.setenv("CARNET_DATA_DIR", str(settings.data_dir))
     monkeypatch.setenv("CARNET_SECRET", settings.secret)
     monkeypatch.setenv("COLUMNS", "200")
     return CliRunner().invoke(main, list(arguments))

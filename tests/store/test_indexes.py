@@ -13,6 +13,7 @@ from loyalty.journal.store import JournalStore
 from loyalty.members.model import Identifier, Member
 from loyalty.members.service import new_member_id
 from loyalty.members.store import MemberStore
+from loyalty.vault.peppers import Peppers
 from loyalty.versions.store import VersionStore
 from tests.builders import NOON, draft, enrolled, permit, program, purchase
 from tests.store.test_consent_store import NO, YES, record
@@ -174,9 +175,10 @@ def test_the_heads_of_many_members_read_one_document_each(parts: Parts, watch: W
 
 
 def test_an_identifier_is_resolved_by_one_key(watch: Watch, parts: Parts) -> None:
-    members = MemberStore(watch.database, pepper=b"p" * 32, display_key=b"d" * 32)
+    members = MemberStore(watch.database, parts.vault, Peppers(watch.database, parts.vault))
     card = Identifier("card", "1")
     members.add(Member(new_member_id(), "active", NOON), [card])
+    assert members.resolve(card), "the pepper is known from now on"
     watch.commands.clear()
     assert members.resolve(card)
     assert watch.plan() == one("_id_")
@@ -185,7 +187,7 @@ def test_an_identifier_is_resolved_by_one_key(watch: Watch, parts: Parts) -> Non
 
 def test_whether_a_member_exists_is_one_key(parts: Parts, watch: Watch) -> None:
     member_id = enrolled(parts)
-    members = MemberStore(watch.database, pepper=b"p" * 32, display_key=b"d" * 32)
+    members = MemberStore(watch.database, parts.vault, Peppers(watch.database, parts.vault))
     assert members.exists(member_id)
     plan = watch.plan()
     assert (plan.keys, plan.returned) == (1, 1)
@@ -194,7 +196,7 @@ def test_whether_a_member_exists_is_one_key(parts: Parts, watch: Watch) -> None:
 def test_a_retried_enrolment_is_found_by_one_key(parts: Parts, watch: Watch) -> None:
     member_id = new_member_id()
     parts.members.add(Member(member_id, "active", NOON), [], request=("k1", "mark"))
-    members = MemberStore(watch.database, pepper=b"p" * 32, display_key=b"d" * 32)
+    members = MemberStore(watch.database, parts.vault, Peppers(watch.database, parts.vault))
     assert members.request("k1") == (member_id, "mark")
     assert watch.plan() == one("request_key")
 

@@ -25,6 +25,10 @@ from loyalty.members.model import (
     normal,
 )
 from loyalty.members.store import MemberStore
+from loyalty.vault.masters import MASTER_KEY_BYTES, Masters
+from loyalty.vault.model import VaultClosedError
+from loyalty.vault.peppers import Peppers
+from loyalty.vault.store import Vault
 from tests.builders import NOON, dump, permit
 from tests.store.watching import watching
 
@@ -296,12 +300,18 @@ def test_no_value_can_be_found_by_hashing_guesses_without_the_key(parts: Parts) 
                 assert digest.digest() not in kept
 
 
-def test_another_key_neither_finds_nor_reads(parts: Parts) -> None:
+def test_another_vault_neither_finds_nor_reads(parts: Parts) -> None:
     member = enrol(parts, EMAIL)
-    stranger = MemberStore(parts.database, pepper=b"p" * 32, display_key=b"d" * 32)
-    assert stranger.resolve(Identifier("email", "ada.lovelace@example.com")) is None
-    with pytest.raises(Exception, match=r"^$"):
-        stranger.get(member.id)
+    masters = Masters({"local:1": {"key": b"s" * MASTER_KEY_BYTES}}, "local:1")
+    stolen = Vault(parts.vault.database, masters)
+    thief = MemberStore(parts.database, stolen, Peppers(parts.database, stolen))
+    for look in (
+        lambda: thief.resolve(Identifier("email", "ada.lovelace@example.com")),
+        lambda: thief.get(member.id),
+        lambda: thief.addresses([permit(member.id)], "email"),
+    ):
+        with pytest.raises(VaultClosedError):
+            look()
 
 
 def test_equal_values_of_different_types_look_unrelated(parts: Parts) -> None:
@@ -319,10 +329,9 @@ def test_ids_say_nothing_about_the_value(parts: Parts) -> None:
     assert again.id != first.id
 
 
-@pytest.mark.usefixtures("parts")
-def test_an_enrolment_is_one_durable_transaction(settings: Settings) -> None:
+def test_an_enrolment_is_one_durable_transaction(parts: Parts, settings: Settings) -> None:
     with watching(settings) as watch:
-        members = MemberStore(watch.database, pepper=b"p" * 32, display_key=b"d" * 32)
+        members = MemberStore(watch.database, parts.vault, Peppers(watch.database, parts.vault))
         members.add(Member(service.new_member_id(), "active", NOON), [Identifier("app", "1")])
         writes = [each for each in watch.commands if "insert" in each]
         (commit,) = (each for each in watch.commands if "commitTransaction" in each)
