@@ -96,7 +96,12 @@ def verify(document: Mapping[str, Any]) -> None:
 
 
 def certificate_of(erasure: Erasure, *, at: datetime) -> dict[str, Any]:
-    """What is certified of an erasure, before it is signed. Nothing in it is personal."""
+    """What is certified of an erasure, before it is signed. Nothing in it is personal.
+
+    What was found when it began is gone, as the last pass saw, also where a pass was killed before
+    it could count; and more may have been erased than was found, if requests were in flight.
+    """
+    found, went = dict(erasure.found or {}), dict(erasure.erased)
     return {
         "schema": SCHEMA,
         "id": erasure.id,
@@ -106,8 +111,8 @@ def certificate_of(erasure: Erasure, *, at: datetime) -> dict[str, Any]:
         "key_destroyed_at": erasure.shredded_at,
         "verified_at": at,
         "passes": erasure.passes,
-        "found": dict(erasure.found),
-        "erased": dict(erasure.erased),
+        "found": found,
+        "erased": {name: max(found.get(name, 0), went.get(name, 0)) for name in {*found, *went}},
         "left": {},
         "kept": [dict(each) for each in KEPT],
         "backups": BACKUPS,

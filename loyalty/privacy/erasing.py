@@ -182,7 +182,7 @@ def _wait_for(left: list[Erasure], total: int, eraser: Eraser) -> None:
 def _pass(erasure: Erasure, lease_id: str, eraser: Eraser) -> Erasure:
     """Remove what is there; certify if there was nothing and this is not the first time."""
     desk, member_id, store = eraser.desk, erasure.member_id, eraser.desk.erasures
-    if erasure.shredded_at is None:
+    if erasure.found is None:
         _note_before(erasure, lease_id, eraser)
     at = eraser.clock()
     desk.journal.end(member_id, at)
@@ -205,7 +205,7 @@ def _pass(erasure: Erasure, lease_id: str, eraser: Eraser) -> Erasure:
 def _note_before(erasure: Erasure, lease_id: str, eraser: Eraser) -> None:
     """Count what there is about the member while it can be read, and what its consents add up to.
 
-    A second beginning counts anew what the first one, that was stopped, had not destroyed yet.
+    Exactly once, and kept before anything is destroyed: whoever goes on later would see less.
     """
     desk, member_id = eraser.desk, erasure.member_id
     found: Counter[str] = Counter()

@@ -55,7 +55,7 @@ class Erasure:
     passes: int = 0
     passed_at: datetime | None = None
     shredded_at: datetime | None = None
-    found: Mapping[str, int] = field(default_factory=dict)
+    found: Mapping[str, int] | None = None
     erased: Mapping[str, int] = field(default_factory=dict)
     contribution: Mapping[str, Any] | None = None
     again: Sequence[Mapping[str, Any]] = ()
