@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 _LANGUAGE = "Of the messages about it, and of an export."
 
 
-class LanguageSchema(Input):
+class MessageLanguageSchema(Input):
     """A request that needs no more words."""
 
     language = Choice(LANGUAGES, load_default="en", metadata={"description": _LANGUAGE})
 
 
-class ExportRequestSchema(LanguageSchema):
+class MemberExportRequestSchema(MessageLanguageSchema):
     """How all that is held shall be given out."""
 
     form = Choice(
@@ -48,13 +48,13 @@ class ExportRequestSchema(LanguageSchema):
     )
 
 
-class RestrictionSchema(Input):
+class MemberRestrictionSchema(Input):
     """Whether the data shall be put aside."""
 
     restricted = Flag(required=True)
 
 
-class ObjectionSchema(Input):
+class MemberObjectionSchema(Input):
     """What the member objects to; marketing on all channels if nothing is said."""
 
     purpose = Choice(PURPOSES, load_default=MARKETING)
@@ -66,13 +66,13 @@ class ObjectionSchema(Input):
             raise Mistake(f"{data['purpose']} has no channels.", "channel")
 
 
-class RectificationSchema(LanguageSchema):
+class MemberRectificationSchema(MessageLanguageSchema):
     """What is wrong, in the member's words."""
 
     text = Text(TEXT_MAX, required=True)
 
 
-class RecordedSchema(LanguageSchema):
+class ReceivedRequestSchema(MessageLanguageSchema):
     """A request that reached the shop by letter, by telephone or in a store."""
 
     kind = Choice(KINDS, required=True)
@@ -84,7 +84,7 @@ class RecordedSchema(LanguageSchema):
     text = Text(TEXT_MAX)
 
 
-class ReasonSchema(Input):
+class AnswerReasonSchema(Input):
     """Why."""
 
     reason = Text(TEXT_MAX, required=True, metadata={"description": "The member is told."})
@@ -99,7 +99,7 @@ class RequestsQuerySchema(Input):
     cursor = Text(64, pattern="^[A-Za-z0-9_-]+$")
 
 
-class StepSchema(Output):
+class RequestStepSchema(Output):
     """What happened to a request."""
 
     what = fields.String(required=True)
@@ -107,7 +107,7 @@ class StepSchema(Output):
     by = fields.String(required=True)
 
 
-class RequestSchema(Output):
+class PrivacyRequestSchema(Output):
     """A request of a member."""
 
     id = fields.String(required=True, metadata={"pattern": REQUEST_ID_PATTERN})
@@ -130,23 +130,23 @@ class RequestSchema(Output):
     erasure_id = fields.String(
         required=True, allow_none=True, metadata={"pattern": ERASURE_ID_PATTERN}
     )
-    steps = fields.List(fields.Nested(StepSchema), required=True)
+    steps = fields.List(fields.Nested(RequestStepSchema), required=True)
 
 
-class RequestsSchema(Output):
+class PrivacyRequestsSchema(Output):
     """A page of requests, newest first."""
 
-    requests = fields.List(fields.Nested(RequestSchema), required=True)
+    requests = fields.List(fields.Nested(PrivacyRequestSchema), required=True)
     next_cursor = fields.String(required=True, allow_none=True)
 
 
-class OwnRequestsSchema(Output):
+class MemberRequestsSchema(Output):
     """A member's requests, newest first."""
 
-    requests = fields.List(fields.Nested(RequestSchema), required=True)
+    requests = fields.List(fields.Nested(PrivacyRequestSchema), required=True)
 
 
-class ExportedSchema(Output):
+class ExportedDocumentSchema(Output):
     """One document about a member."""
 
     category = fields.String(required=True)
@@ -155,7 +155,7 @@ class ExportedSchema(Output):
     data = fields.Dict(required=True)
 
 
-class ExportSchema(Output):
+class MemberExportSchema(Output):
     """All that is held about a member. The count at the end says that it is whole."""
 
     schema = fields.String(required=True)
@@ -163,24 +163,24 @@ class ExportSchema(Output):
     made_at = Instant(required=True)
     language = fields.String(required=True)
     categories = fields.Dict(required=True)
-    data = fields.List(fields.Nested(ExportedSchema), required=True)
+    data = fields.List(fields.Nested(ExportedDocumentSchema), required=True)
     count = fields.Integer(required=True)
 
 
-class SentSchema(Output):
+class CodeSentSchema(Output):
     """By which channel a code goes out."""
 
     channel = fields.String(required=True)
     expires_at = Instant(required=True)
 
 
-class CodeSchema(Input):
+class IdentityCodeSchema(Input):
     """The code that the member received."""
 
     code = Text(6, length_min=6, pattern="^[0-9]{6}$", form="six digits", required=True)
 
 
-class ProvenSchema(Output):
+class ProvenTokenSchema(Output):
     """A token with which rights can be exercised."""
 
     token = fields.String(required=True)
@@ -188,7 +188,7 @@ class ProvenSchema(Output):
     proof = fields.String(required=True)
 
 
-class ErasureSchema(Output):
+class MemberErasureSchema(Output):
     """How far an erasure is, and its certificate once it is done."""
 
     id = fields.String(required=True, metadata={"pattern": ERASURE_ID_PATTERN})

@@ -35,22 +35,22 @@ from loyalty.privacy.model import (
     number_of,
 )
 from loyalty.privacy.schemas import (
-    CodeSchema,
-    ErasureSchema,
-    ExportRequestSchema,
-    ExportSchema,
-    LanguageSchema,
-    ObjectionSchema,
-    OwnRequestsSchema,
-    ProvenSchema,
-    ReasonSchema,
-    RecordedSchema,
-    RectificationSchema,
-    RequestSchema,
+    AnswerReasonSchema,
+    CodeSentSchema,
+    IdentityCodeSchema,
+    MemberErasureSchema,
+    MemberExportRequestSchema,
+    MemberExportSchema,
+    MemberObjectionSchema,
+    MemberRectificationSchema,
+    MemberRequestsSchema,
+    MemberRestrictionSchema,
+    MessageLanguageSchema,
+    PrivacyRequestSchema,
+    PrivacyRequestsSchema,
+    ProvenTokenSchema,
+    ReceivedRequestSchema,
     RequestsQuerySchema,
-    RequestsSchema,
-    RestrictionSchema,
-    SentSchema,
 )
 from loyalty.privacy.service import Desk
 
@@ -152,8 +152,8 @@ def _exercise(member_id: str) -> dict[str, Any]:
 @blp.route("/members/<member:member_id>/export", methods=["POST"])
 @blp.requires("privacy:write", member_token=True, bulk=True, purpose=PURPOSE)
 @blp.idempotent()
-@blp.arguments(ExportRequestSchema, example={"form": "json", "language": "en"})
-@blp.response(200, ExportSchema, example=_EXPORT_EXAMPLE)
+@blp.arguments(MemberExportRequestSchema, example={"form": "json", "language": "en"})
+@blp.response(200, MemberExportSchema, example=_EXPORT_EXAMPLE)
 @blp.doc(responses={200: {"content": _HTML}})
 @blp.raises(*_EXERCISES)
 def export_member(body: dict[str, Any], member_id: str) -> Answer:
@@ -184,7 +184,7 @@ def _download(found: Any, form: export.Form) -> Response:  # noqa: ANN401  # an 
 @blp.route("/members/<member:member_id>/erase", methods=["POST"])
 @blp.requires("privacy:write", member_token=True, purpose=PURPOSE)
 @blp.idempotent()
-@blp.response(202, RequestSchema, example=REQUEST_EXAMPLE)
+@blp.response(202, PrivacyRequestSchema, example=REQUEST_EXAMPLE)
 @blp.raises(*_EXERCISES)
 def erase_member(member_id: str) -> Answer:
     """Erase a member.
@@ -202,8 +202,8 @@ def erase_member(member_id: str) -> Answer:
 @blp.route("/members/<member:member_id>/restriction", methods=["POST"])
 @blp.requires("privacy:write", member_token=True, purpose=PURPOSE)
 @blp.idempotent()
-@blp.arguments(RestrictionSchema, example={"restricted": True})
-@blp.response(200, RequestSchema, example={**REQUEST_EXAMPLE, "kind": "restriction"})
+@blp.arguments(MemberRestrictionSchema, example={"restricted": True})
+@blp.response(200, PrivacyRequestSchema, example={**REQUEST_EXAMPLE, "kind": "restriction"})
 @blp.raises(*_EXERCISES)
 def restrict_member(body: dict[str, Any], member_id: str) -> Answer:
     """Put a member's data aside, or lift that.
@@ -218,8 +218,8 @@ def restrict_member(body: dict[str, Any], member_id: str) -> Answer:
 @blp.route("/members/<member:member_id>/objection", methods=["POST"])
 @blp.requires("privacy:write", member_token=True, purpose=PURPOSE)
 @blp.idempotent()
-@blp.arguments(ObjectionSchema, example={"purpose": "marketing"})
-@blp.response(200, RequestSchema, example={**REQUEST_EXAMPLE, "kind": "objection"})
+@blp.arguments(MemberObjectionSchema, example={"purpose": "marketing"})
+@blp.response(200, PrivacyRequestSchema, example={**REQUEST_EXAMPLE, "kind": "objection"})
 @blp.raises(*_EXERCISES)
 def object_to(body: dict[str, Any], member_id: str) -> Answer:
     """Object to a use of a member's data.
@@ -234,8 +234,8 @@ def object_to(body: dict[str, Any], member_id: str) -> Answer:
 @blp.route("/members/<member:member_id>/rectification", methods=["POST"])
 @blp.requires("privacy:write", member_token=True, purpose=PURPOSE)
 @blp.idempotent()
-@blp.arguments(RectificationSchema, example={"text": "My birthday is 29 February."})
-@blp.response(202, RequestSchema, example={**REQUEST_EXAMPLE, "kind": "rectification"})
+@blp.arguments(MemberRectificationSchema, example={"text": "My birthday is 29 February."})
+@blp.response(202, PrivacyRequestSchema, example={**REQUEST_EXAMPLE, "kind": "rectification"})
 @blp.raises(*_EXERCISES)
 def rectify(body: dict[str, Any], member_id: str) -> Answer:
     """Ask for a correction of what is held about a member.
@@ -251,7 +251,7 @@ def rectify(body: dict[str, Any], member_id: str) -> Answer:
 
 @blp.route("/members/<member:member_id>/requests", methods=["GET"])
 @blp.requires("privacy:read", member_token=True, purpose=PURPOSE)
-@blp.response(200, OwnRequestsSchema, example={"requests": [REQUEST_EXAMPLE]})
+@blp.response(200, MemberRequestsSchema, example={"requests": [REQUEST_EXAMPLE]})
 @blp.raises(MemberNotFoundError)
 def own_requests(member_id: str) -> Answer:
     """List the newest requests of a member."""
@@ -264,8 +264,8 @@ def own_requests(member_id: str) -> Answer:
 @blp.route("/members/<member:member_id>/requests", methods=["POST"])
 @blp.requires("privacy:write", purpose=PURPOSE)
 @blp.idempotent()
-@blp.arguments(RecordedSchema, example={"kind": "rectification", "identity_proven": False})
-@blp.response(201, RequestSchema, example={**REQUEST_EXAMPLE, "kind": "rectification"})
+@blp.arguments(ReceivedRequestSchema, example={"kind": "rectification", "identity_proven": False})
+@blp.response(201, PrivacyRequestSchema, example={**REQUEST_EXAMPLE, "kind": "rectification"})
 @blp.raises(KeyReusedError, MemberNotFoundError, TooManyRightsRequestsError)
 def record_request(body: dict[str, Any], member_id: str) -> Answer:
     """Record a request that came by letter, by telephone or in a store.
@@ -289,8 +289,10 @@ def record_request(body: dict[str, Any], member_id: str) -> Answer:
 
 @blp.route("/members/<member:member_id>/identity-code", methods=["POST"])
 @blp.requires("privacy:write", member_token=True, purpose=PURPOSE)
-@blp.arguments(LanguageSchema, example={"language": "en"})
-@blp.response(202, SentSchema, example={"channel": "email", "expires_at": "2026-03-01T09:40:00Z"})
+@blp.arguments(MessageLanguageSchema, example={"language": "en"})
+@blp.response(
+    202, CodeSentSchema, example={"channel": "email", "expires_at": "2026-03-01T09:40:00Z"}
+)
 @blp.raises(MemberNotFoundError, NoAddressError, TooManyCodesError)
 def send_code(body: dict[str, Any], member_id: str) -> Answer:
     """Send a member a code to prove who it is.
@@ -304,10 +306,10 @@ def send_code(body: dict[str, Any], member_id: str) -> Answer:
 
 @blp.route("/members/<member:member_id>/identity-code/check", methods=["POST"])
 @blp.requires("privacy:write", member_token=True, purpose=PURPOSE)
-@blp.arguments(CodeSchema, example={"code": "012345"})
+@blp.arguments(IdentityCodeSchema, example={"code": "012345"})
 @blp.response(
     200,
-    ProvenSchema,
+    ProvenTokenSchema,
     example={"token": "eyJhbGciOi…", "expires_at": "2026-03-01T09:45:00Z", "proof": "code"},
 )
 @blp.raises(InvalidCodeError)
@@ -329,7 +331,9 @@ def check_code(body: dict[str, Any], member_id: str) -> Answer:
 @blp.route("/privacy/requests", methods=["GET"])
 @blp.requires("privacy:read", purpose=PURPOSE)
 @blp.arguments(RequestsQuerySchema, location="query")
-@blp.response(200, RequestsSchema, example={"requests": [REQUEST_EXAMPLE], "next_cursor": None})
+@blp.response(
+    200, PrivacyRequestsSchema, example={"requests": [REQUEST_EXAMPLE], "next_cursor": None}
+)
 @blp.raises(UnknownCursorError)
 def list_requests(query: dict[str, Any]) -> Answer:
     """List members' requests, newest first.
@@ -349,7 +353,7 @@ def list_requests(query: dict[str, Any]) -> Answer:
 
 @blp.route("/privacy/requests/<request_id>", methods=["GET"])
 @blp.requires("privacy:read", purpose=PURPOSE)
-@blp.response(200, RequestSchema, example=REQUEST_EXAMPLE)
+@blp.response(200, PrivacyRequestSchema, example=REQUEST_EXAMPLE)
 @blp.raises(RequestNotFoundError)
 def show_request(request_id: str) -> Answer:
     """Read a request: how it stands, and what happened to it."""
@@ -358,7 +362,7 @@ def show_request(request_id: str) -> Answer:
 
 @blp.route("/privacy/requests/<request_id>/complete", methods=["POST"])
 @blp.requires("privacy:write", purpose=PURPOSE)
-@blp.response(200, RequestSchema, example={**REQUEST_EXAMPLE, "status": "done"})
+@blp.response(200, PrivacyRequestSchema, example={**REQUEST_EXAMPLE, "status": "done"})
 @blp.raises(RequestNotFoundError, RequestClosedError, ErasesItselfError)
 def complete_request(request_id: str) -> Answer:
     """Complete a request that was answered.
@@ -372,8 +376,8 @@ def complete_request(request_id: str) -> Answer:
 
 @blp.route("/privacy/requests/<request_id>/refuse", methods=["POST"])
 @blp.requires("privacy:write", purpose=PURPOSE)
-@blp.arguments(ReasonSchema, example={"reason": "The identity could not be established."})
-@blp.response(200, RequestSchema, example={**REQUEST_EXAMPLE, "status": "refused"})
+@blp.arguments(AnswerReasonSchema, example={"reason": "The identity could not be established."})
+@blp.response(200, PrivacyRequestSchema, example={**REQUEST_EXAMPLE, "status": "refused"})
 @blp.raises(RequestNotFoundError, RequestClosedError)
 def refuse_request(body: dict[str, Any], request_id: str) -> Answer:
     """Refuse a request, with the reason.
@@ -387,8 +391,8 @@ def refuse_request(body: dict[str, Any], request_id: str) -> Answer:
 
 @blp.route("/privacy/requests/<request_id>/extend", methods=["POST"])
 @blp.requires("privacy:write", purpose=PURPOSE)
-@blp.arguments(ReasonSchema, example={"reason": "The history of nine years is in three archives."})
-@blp.response(200, RequestSchema, example={**REQUEST_EXAMPLE, "is_extended": True})
+@blp.arguments(AnswerReasonSchema, example={"reason": "The history is in three archives."})
+@blp.response(200, PrivacyRequestSchema, example={**REQUEST_EXAMPLE, "is_extended": True})
 @blp.raises(RequestNotFoundError, RequestClosedError, AlreadyExtendedError)
 def extend_request(body: dict[str, Any], request_id: str) -> Answer:
     """Extend the deadline of a request by two months, once.
@@ -404,7 +408,7 @@ def extend_request(body: dict[str, Any], request_id: str) -> Answer:
 @blp.requires("privacy:read", purpose=PURPOSE)
 @blp.response(
     200,
-    ErasureSchema,
+    MemberErasureSchema,
     example={
         "id": "e_" + "0" * 32,
         "status": "done",
