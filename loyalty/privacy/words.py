@@ -28,7 +28,6 @@ class Words(NamedTuple):
     made_at: str
     number: str
     contents: str
-    entries: str
     why: str
     basis: str
     source: str
@@ -43,10 +42,12 @@ class Words(NamedTuple):
     rights: str
     end: str
     first_day: str
+    decimal: str
     months: tuple[str, ...]
     general: Category
     categories: dict[str, Category]
     labels: dict[str, str]
+    values: dict[str, str]
 
 
 _EN_SHOP = "the shop's staff and systems that run the programme"
@@ -59,7 +60,6 @@ _EN = Words(
     made_at="Made on",
     number="Your member number",
     contents="What is in it",
-    entries="entries",
     why="Why",
     basis="Legal basis",
     source="Where it came from",
@@ -78,6 +78,7 @@ _EN = Words(
     ),
     end="This is the end of the page; nothing is missing below.",
     first_day="1",
+    decimal=".",
     months=(
         "January",
         "February",
@@ -166,7 +167,21 @@ _EN = Words(
             "you and the shop's staff who look after data protection",
         ),
     },
-    labels={},
+    labels={
+        "access_log": "who looked",
+        "at": "when",
+        "by": "by whom",
+        "consents": "records of decisions",
+        "identity_codes": "codes to prove who you are",
+        "journal": "entries",
+        "members": "membership",
+        "privacy_requests": "requests",
+        "seq": "number",
+        "sku": "product",
+        "until": "good until",
+        "what": "step",
+    },
+    values={},
 )
 _FR_SHOP = "le personnel et les systèmes de l’enseigne qui gèrent le programme"
 _FR = Words(
@@ -179,7 +194,6 @@ _FR = Words(
     made_at="Établi le",
     number="Votre numéro de membre",
     contents="Sommaire",
-    entries="entrées",
     why="Pourquoi",
     basis="Base légale",
     source="Provenance",
@@ -199,6 +213,7 @@ _FR = Words(
     ),
     end="Fin de la page ; rien ne manque ci-dessous.",
     first_day="1er",
+    decimal=",",
     months=(
         "janvier",
         "février",
@@ -288,6 +303,7 @@ _FR = Words(
         ),
     },
     labels={
+        "access_log": "consultations",
         "activity": "activité",
         "amount": "montant",
         "at": "le",
@@ -297,7 +313,7 @@ _FR = Words(
         "channel": "canal",
         "closed_at": "clôturée le",
         "code": "code",
-        "consents": "consentements",
+        "consents": "décisions enregistrées",
         "content": "contenu",
         "created_at": "créé le",
         "currency": "devise",
@@ -308,18 +324,23 @@ _FR = Words(
         "expires_at": "expire le",
         "granted": "accordé",
         "identifiers": "identifiants",
+        "identity_codes": "codes de vérification d’identité",
         "joined_at": "rejoint le",
-        "kind": "type",
+        "journal": "écritures",
+        "kind": "nature",
         "language": "langue",
         "lines": "lignes",
         "linked_at": "lié le",
         "member_id": "numéro de membre",
+        "members": "adhésion",
+        "messages": "messages",
         "method": "moyen",
         "name": "nom",
         "notice_version": "version de la notice",
         "occurred_at": "date",
         "points": "points",
-        "postings": "écritures",
+        "postings": "calcul des points",
+        "privacy_requests": "demandes",
         "profile": "profil",
         "program_version": "version du programme",
         "proof": "preuve d’identité",
@@ -334,6 +355,7 @@ _FR = Words(
         "rule": "règle",
         "segments": "segments",
         "sent": "envoyés le",
+        "seq": "numéro",
         "sent_at": "envoyé le",
         "sku": "article",
         "source": "provenance",
@@ -347,7 +369,52 @@ _FR = Words(
         "unit": "unité",
         "until": "jusqu’au",
         "value": "valeur",
-        "what": "quoi",
+        "what": "étape",
+    },
+    values={
+        "access": "accès",
+        "active": "actif",
+        "adjustment": "correction",
+        "call": "appel",
+        "card": "carte",
+        "code": "code",
+        "done": "traitée",
+        "email": "e-mail",
+        "engagement": "interaction",
+        "erasure": "effacement",
+        "expiry": "expiration",
+        "extended": "prolongée",
+        "form": "formulaire",
+        "granted": "accordé",
+        "identified": "identité vérifiée",
+        "identity_code": "code de vérification",
+        "login": "connexion",
+        "marketing": "prospection",
+        "member": "membre",
+        "objected": "opposition",
+        "objection": "opposition",
+        "open": "ouverte",
+        "personalisation": "personnalisation",
+        "phone": "téléphone",
+        "portability": "portabilité",
+        "post": "courrier",
+        "provisional": "provisoire",
+        "purchase": "achat",
+        "received": "reçue",
+        "rectification": "rectification",
+        "redemption": "échange de points",
+        "refused": "refusé",
+        "request_done": "réponse à une demande",
+        "request_received": "accusé de réception",
+        "restriction": "limitation",
+        "return": "retour",
+        "shop": "enseigne",
+        "sms": "SMS",
+        "store": "magasin",
+        "till": "caisse",
+        "waiting_for_identity": "identité à vérifier",
+        "web": "web",
+        "withdrawn": "retiré",
     },
 )
 WORDS: dict[str, Words] = {"en": _EN, "fr": _FR}
