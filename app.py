@@ -175,17 +175,17 @@ class Parts(NamedTuple):
     def desk(self) -> Desk:
         """Where the rights of members are exercised."""
         return Desk(
-            self.requests,
-            self.codes,
-            self.erasures,
-            self.members,
-            self.outbox,
-            self.vault,
-            ConsentStanding(self.consents, self.members),
-            JournalEnd(self.database),
-            self.holders,
-            self.signer,
-            self.code_secret,
+            requests=self.requests,
+            codes=self.codes,
+            erasures=self.erasures,
+            members=self.members,
+            outbox=self.outbox,
+            vault=self.vault,
+            standing=ConsentStanding(self.consents, self.members),
+            journal=JournalEnd(self.database),
+            holders=self.holders,
+            signer=self.signer,
+            code_secret=self.code_secret,
         )
 
     @property

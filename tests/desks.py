@@ -50,8 +50,8 @@ def whole_desk(parts: Parts) -> Desk:
     more = (
         CollectionHolder(database, "journal", category="history"),
         CollectionHolder(database, "consents", category="consents"),
-        CollectionHolder(database, "identifiers", category="identity"),
-        CollectionHolder(database, "members", "_id", category="identity"),
+        CollectionHolder(database, "identifiers", category="membership"),
+        CollectionHolder(database, "members", "_id", category="membership"),
     )
     return parts.desk._replace(holders=(*parts.holders, *more))
 
@@ -92,6 +92,14 @@ def post_message(parts: Parts, member_id: str, content: Mapping[str, Any]) -> No
         expires_at=datetime.now(NOON.tzinfo) + timedelta(days=1),
     )
     parts.outbox.post(message)
+
+
+def put_back(parts: Parts, backup: dict[str, list[Document]]) -> None:
+    """Restore the data, and not the vault, to what a dump holds."""
+    for name in {*backup, *parts.database.list_collection_names()}:
+        parts.database[name].delete_many({})
+        if documents := backup.get(name):
+            parts.database[name].insert_many(documents)
 
 
 class DiedError(Exception):

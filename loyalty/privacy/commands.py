@@ -116,7 +116,9 @@ def restored_line(found: Restored) -> str:
 
 def requests_table(desk: Desk, *, overdue: bool, at: datetime) -> Table:
     """Open requests, the one that is due first on top; those overdue are marked."""
-    table = Table("due", "request", "right", "status", "received", "member", title="Requests")
+    table = Table(title="Requests")
+    for column in ("due", "request", "right", "status", "received", "member"):
+        table.add_column(column, overflow="fold")
     for each in desk.requests.due(overdue_at=at if overdue else None, limit=REQUESTS_MAX):
         is_late = each.is_overdue(at)
         due = f"{each.due_at:%Y-%m-%d}" + (" OVERDUE" if is_late else "")

@@ -139,7 +139,7 @@ def _begin(request: Request, eraser: Eraser) -> None:
         if changed is None:
             return
         request = changed
-    desk.erasures.begin(
+    begun = desk.erasures.begin(
         request.erasure_id or new_erasure_id(),
         request.member_id or "",
         reason="request",
@@ -147,22 +147,32 @@ def _begin(request: Request, eraser: Eraser) -> None:
         at=at,
         request_id=request.id,
     )
+    if begun.id != request.erasure_id:
+        desk.erasures.answer_also(begun.id, request.id)
+        desk.requests.change(request, {"erasure_id": begun.id}, step=Step("joined", at, BY))
 
 
 def _to_the_end(erasures: list[Erasure], eraser: Eraser) -> None:
     """Go on with these until all are done, or others work at those that are left."""
     left, idle_rounds = {each.id: each for each in erasures}, 0
     total = len(left)
+
+    def beat(*_: object) -> None:
+        eraser.progress(total - len(left), total, "erasing")
+
     for _ in range(ROUNDS_MAX):
         idle_rounds += 1
         for erasure_id, before in list(left.items()):
-            eraser.progress(total - len(left), total, "erasing")
-            after = advance(erasure_id, eraser) or eraser.desk.erasures.get(erasure_id)
+            beat()
+            after = advance(erasure_id, eraser._replace(progress=beat)) or eraser.desk.erasures.get(
+                erasure_id
+            )
             if (after.passes, after.done_at) != (before.passes, before.done_at):
                 idle_rounds = 0
             left[erasure_id] = after
         left = {name: each for name, each in left.items() if each.done_at is None}
         if not left or idle_rounds > IDLE_ROUNDS_MAX:
+            beat()
             return
         _wait_for(list(left.values()), total, eraser)
 
@@ -208,11 +218,12 @@ def _note_before(erasure: Erasure, lease_id: str, eraser: Eraser) -> None:
     Exactly once, and kept before anything is destroyed: whoever goes on later would see less.
     """
     desk, member_id = eraser.desk, erasure.member_id
-    found: Counter[str] = Counter()
+    # Two nouns may say something of one document: it is one that goes.
+    found: dict[str, set[str]] = {}
     for holder in desk.holders:
         for held in holder.held(member_id):
-            found[held.collection] += 1
-    fields: dict[str, Any] = {"found": dict(found)}
+            found.setdefault(held.collection, set()).add(held.id)
+    fields: dict[str, Any] = {"found": {name: len(ids) for name, ids in found.items()}}
     if desk.ledger is not None:
         fields["contribution"] = dict(desk.ledger.contribution(member_id))
     desk.erasures.note(erasure.id, lease_id, at=eraser.clock(), fields=fields)

@@ -104,6 +104,25 @@ class ErasureStore:
             return self.of_member(member_id)
         return _erasure(fresh)
 
+    def answer_also(self, erasure_id: str, request_id: str) -> Erasure:
+        """Let an erasure answer a request, too; one that was done is done again.
+
+        A member that was erased comes back by a restore alone, and then asks again.
+        """
+        done = {"$ne": [{"$ifNull": ["$done_at", None]}, None]}
+        reset = {
+            "request_id": request_id,
+            "passes": {"$cond": [done, 0, "$passes"]},
+            "passed_at": {"$cond": [done, None, {"$ifNull": ["$passed_at", None]}]},
+            "done_at": None,
+        }
+        found = self._erasures.find_one_and_update(
+            {"_id": erasure_id}, [{"$set": reset}], return_document=ReturnDocument.AFTER
+        )
+        if found is None:
+            raise ErasureNotFoundError
+        return _erasure(found)
+
     def of_member(self, member_id: str) -> Erasure:
         """The erasure of a member.
 

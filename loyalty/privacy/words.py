@@ -102,11 +102,27 @@ _EN = Words(
         _EN_SHOP,
     ),
     categories={
-        "identity": Category(
-            "Who you are",
-            "To know you on every channel of the shop.",
+        "membership": Category(
+            "Your membership and profile",
+            "To run your membership and the benefits that depend on it, such as a birthday's.",
             "contract (Art. 6(1)(b) GDPR)",
             "you, when you enrolled or told the shop",
+            "while you are a member",
+            _EN_SHOP,
+        ),
+        "identifiers": Category(
+            "How you are recognised",
+            "To know you on every channel of the shop.",
+            "contract (Art. 6(1)(b) GDPR)",
+            "you, when you showed or told it",
+            "until you take it away, or while you are a member",
+            _EN_SHOP,
+        ),
+        "referrals": Category(
+            "Friends you brought, or who brought you",
+            "To pay both sides what was promised.",
+            "contract (Art. 6(1)(b) GDPR)",
+            "you or your friend, by the code",
             "while you are a member",
             _EN_SHOP,
         ),
@@ -237,11 +253,27 @@ _FR = Words(
         _FR_SHOP,
     ),
     categories={
-        "identity": Category(
-            "Qui vous êtes",
-            "Pour vous reconnaître sur tous les canaux de l’enseigne.",
+        "membership": Category(
+            "Votre adhésion et votre profil",
+            "Pour gérer votre adhésion et les avantages qui en dépendent, comme l’anniversaire.",
             "contrat (art. 6, § 1, point b) du RGPD)",
             "vous-même, à l’inscription ou plus tard",
+            "tant que vous êtes membre",
+            _FR_SHOP,
+        ),
+        "identifiers": Category(
+            "Ce qui permet de vous reconnaître",
+            "Pour vous reconnaître sur tous les canaux de l’enseigne.",
+            "contrat (art. 6, § 1, point b) du RGPD)",
+            "vous-même, lorsque vous l’avez présenté ou communiqué",
+            "jusqu’à ce que vous le retiriez, ou tant que vous êtes membre",
+            _FR_SHOP,
+        ),
+        "referrals": Category(
+            "Parrainages",
+            "Pour verser aux deux personnes ce qui a été promis.",
+            "contrat (art. 6, § 1, point b) du RGPD)",
+            "vous-même ou votre proche, par le code",
             "tant que vous êtes membre",
             _FR_SHOP,
         ),

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from bson import encode
 
 from loyalty.jobs.runner import Runner
 from loyalty.kit.clock import now
+from loyalty.kit.observe import configure_logs
 from loyalty.privacy.erasing import Eraser, work
 from loyalty.privacy.model import TRIES_A_DAY_MAX
 from loyalty.privacy.scan import places
@@ -336,3 +338,27 @@ def test_codes_are_few(api: Api, member: str) -> None:
     unreachable = api.enrol(("card", "2"))
     answer = api.post(f"/v1/members/{unreachable}/identity-code", {}, expect=409)
     assert answer.get_json()["code"] == "no_address"
+
+
+def test_what_members_and_staff_write_stands_in_no_log(
+    api: Api, parts: Parts, member: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logs()
+    asked = api.post(f"/v1/members/{member}/rectification", {"text": "canary"}, expect=202)
+    path = f"/v1/privacy/requests/{asked.get_json()['id']}"
+    api.post(f"{path}/refuse", {"reason": "canary"}, expect=200)
+    api.post(f"/v1/members/{member}/identity-code", {}, expect=202)
+    code = code_of(parts)
+    api.post(f"/v1/members/{member}/identity-code/check", {"code": code}, expect=200)
+    api.post(f"/v1/members/{member}/export", {}, expect=200)
+    api.post(f"/v1/members/{member}/erase", {}, expect=202)
+    written = capsys.readouterr()
+    assert "/v1/members/<member:member_id>/export" in written.err
+    for word in ("canary", code, member, "ada@"):
+        assert word not in written.out + written.err
+    stored = b"".join(
+        encode(each)
+        for name in ("privacy_requests", "messages", "jobs")
+        for each in dump(parts.database)[name]
+    )
+    assert b"canary" not in stored

@@ -25,7 +25,7 @@ from loyalty.privacy.model import RequestClosedError
 from loyalty.privacy.requests import open_request, record_request, refuse
 from loyalty.privacy.scan import places
 from loyalty.vault.model import ShreddedError
-from tests.builders import NOON, draft, enrolled, program, purchase
+from tests.builders import NOON, draft, dump, enrolled, program, purchase
 from tests.desks import (
     Clock,
     DiedError,
@@ -33,6 +33,7 @@ from tests.desks import (
     Mortal,
     eraser_of,
     post_message,
+    put_back,
     whole_desk,
 )
 
@@ -317,3 +318,31 @@ def test_a_stop_in_the_wait_leaves_it_for_the_next(parts: Parts) -> None:
     clock.meanwhile = lambda: None
     work(eraser_of(desk, clock))
     require_gone(parts, desk, member_id)
+
+
+def test_a_member_that_a_restore_brought_back_can_ask_again(parts: Parts) -> None:
+    desk, member_id = whole_desk(parts), lived(parts)
+    backup = dump(parts.database)
+    first = erase_member(member_id, reason="inactivity", eraser=eraser_of(desk))
+    put_back(parts, backup)
+    request_id = asked(desk, member_id)
+    later = Clock(NOON + timedelta(days=1))
+    assert work(eraser_of(desk, later)) == [first.id]
+    require_gone(parts, desk, member_id)
+    again = desk.erasures.of_member(member_id)
+    assert again.id == first.id
+    assert again.done_at
+    assert again.done_at > later.at - timedelta(hours=1)
+    assert desk.requests.get(request_id).status == "done"
+
+
+def test_a_request_joins_an_erasure_that_is_under_way(parts: Parts) -> None:
+    desk, member_id = whole_desk(parts), lived(parts)
+    begun = desk.erasures.begin(
+        "e_" + "1" * 32, member_id, reason="inactivity", asked_at=NOON, at=NOON
+    )
+    request_id = asked(desk, member_id)
+    assert work(eraser_of(desk)) == [begun.id]
+    require_gone(parts, desk, member_id)
+    found = desk.requests.get(request_id)
+    assert (found.status, found.erasure_id) == ("done", begun.id)

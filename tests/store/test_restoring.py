@@ -14,23 +14,14 @@ from loyalty.privacy.erasing import erase_member, work
 from loyalty.privacy.restoring import Restored, restore_check, take_in
 from loyalty.vault.model import ShreddedError
 from tests.builders import NOON, dump
-from tests.desks import Clock, eraser_of, whole_desk
+from tests.desks import Clock, eraser_of, put_back, whole_desk
 from tests.store.test_erasing import everywhere, lived, require_gone
 
 if TYPE_CHECKING:
     from app import Parts
-    from loyalty.kit.mongo import Document
     from loyalty.privacy.service import Desk
 
 CANARY = "canary-of-the-backup"
-
-
-def put_back(parts: Parts, backup: dict[str, list[Document]]) -> None:
-    """Restore the data, and not the vault, to what a dump holds."""
-    for name in {*backup, *parts.database.list_collection_names()}:
-        parts.database[name].delete_many({})
-        if documents := backup.get(name):
-            parts.database[name].insert_many(documents)
 
 
 def check(parts: Parts, desk: Desk, *, is_dry: bool = False) -> Restored:
