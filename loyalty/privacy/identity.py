@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bson import ObjectId
 
+from loyalty.members.model import MemberNotFoundError
 from loyalty.messages.model import Message
 from loyalty.privacy.model import NoAddressError, TooManyCodesError
 from loyalty.privacy.store import HOUR
@@ -63,7 +64,13 @@ def send_code(member_id: str, *, language: str, at: datetime, desk: Desk) -> Sen
 
 
 def check_code(member_id: str, code: str, *, at: datetime, desk: Desk) -> bool:
-    """Whether it is the member's code; each look uses up one of five tries, success uses it up."""
+    """Whether it is the member's code; each look uses up one of five tries, success uses it up.
+
+    Raises:
+        MemberNotFoundError: there is no such member.
+    """
+    if not desk.members.exists(member_id):
+        raise MemberNotFoundError
     kept = desk.codes.attempt(member_id, at=at)
     given = _digest(member_id, code, desk)
     # Compared even when there is no code: the time says nothing.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from marshmallow import ValidationError as Mistake
 from marshmallow import fields
@@ -59,6 +59,13 @@ class MemberObjectionSchema(Input):
 
     purpose = Choice(PURPOSES, load_default=MARKETING)
     channel = Choice(MARKETING_CHANNELS)
+
+    extra_json_schema: ClassVar[dict[str, Any]] = {
+        "anyOf": [
+            {"properties": {"purpose": {"enum": sorted(PURPOSES_BY_CHANNEL)}}},
+            {"not": {"required": ["channel"]}},
+        ]
+    }
 
     def check(self, data: Mapping[str, Any]) -> None:
         """A channel only where the purpose has channels."""

@@ -312,7 +312,7 @@ def send_code(body: dict[str, Any], member_id: str) -> Answer:
     ProvenTokenSchema,
     example={"token": "eyJhbGciOi…", "expires_at": "2026-03-01T09:45:00Z", "proof": "code"},
 )
-@blp.raises(InvalidCodeError)
+@blp.raises(MemberNotFoundError, InvalidCodeError)
 def check_code(body: dict[str, Any], member_id: str) -> Answer:
     """Exchange a code for a token that proves who the member is.
 
