@@ -48,7 +48,7 @@ def whole_desk(parts: Parts) -> Desk:
     """The desk of the parts with holders of members, identifiers, consents and journals."""
     database = parts.database
     more = (
-        CollectionHolder(database, "journal", category="history"),
+        CollectionHolder(database, "journal", category="purchases"),
         CollectionHolder(database, "consents", category="consents"),
         CollectionHolder(database, "identifiers", category="membership"),
         CollectionHolder(database, "members", "_id", category="membership"),

@@ -195,7 +195,7 @@ def _pass(erasure: Erasure, lease_id: str, eraser: Eraser) -> Erasure:
     if erasure.found is None:
         _note_before(erasure, lease_id, eraser)
     at = eraser.clock()
-    desk.journal.end(member_id, at)
+    desk.journal.end(member_id)
     had_key = desk.vault.shred(member_id)
     if erasure.shredded_at is None:
         store.note(erasure.id, lease_id, at=at, fields={"shredded_at": at})

@@ -6,6 +6,7 @@ the history is: documents come from the holders one after the other and go out a
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import orjson
@@ -92,8 +93,14 @@ def _json(member_id: str, language: str, at: datetime, desk: Desk) -> Iterator[b
                 "data": dict(each.data),
             },
             option=_OPTIONS,
+            default=_plain,
         )
     yield b'],"count":%d}\n' % count
+
+
+def _plain(value: object) -> str:
+    """A value that JSON does not know: bytes as base64, an id as its text."""
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
 def _in_chunks(parts: Iterator[bytes]) -> Iterator[bytes]:

@@ -304,7 +304,7 @@ def _scalar(value: Any, words: Words) -> str:  # noqa: ANN401  # any JSON value
         return _moment(value, words)
     if isinstance(value, date):
         return _day(value, words)
-    text = str(value)
+    text = value.hex() if isinstance(value, bytes) else str(value)
     return escape(words.values.get(text, text))
 
 

@@ -63,7 +63,7 @@ def restore_check(
 
 def _again(erasure: Erasure, at: datetime, desk: Desk) -> Counter[str]:
     """One pass over a member that came back. Nobody is served from a database at this point."""
-    desk.journal.end(erasure.member_id, at)
+    desk.journal.end(erasure.member_id)
     desk.vault.shred(erasure.member_id)
     went: Counter[str] = Counter()
     for holder in desk.holders:

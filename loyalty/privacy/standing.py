@@ -30,8 +30,8 @@ END_ATTEMPTS_MAX = 64
 class Ending(Protocol):
     """The journal, as far as it ends for a member."""
 
-    def end(self, member_id: str, at: datetime) -> bool:
-        """Let nothing be appended any more; whether this call did it. Idempotent."""
+    def end(self, member_id: str) -> int:
+        """Let nothing be appended any more; the number of the end. Idempotent."""
 
 
 class Ledger(Protocol):
@@ -132,18 +132,19 @@ class JournalEnd:
     def __init__(self, database: Database[Document]) -> None:
         self._journal = database["journal"]
 
-    def end(self, member_id: str, at: datetime) -> bool:
+    def end(self, member_id: str) -> int:
         """End it; see `Ending`."""
         for _ in range(END_ATTEMPTS_MAX):
             newest = self._journal.find_one(
                 {"member": member_id}, {"seq": 1, "kind": 1}, sort=[("seq", -1)]
             ) or {"seq": 0, "kind": ""}
+            seq: int = newest["seq"]
             if newest["kind"] == "erasure":
-                return False
-            mark = {"member": member_id, "seq": newest["seq"] + 1, "kind": "erasure", "at": at}
+                return seq
+            mark = {"member": member_id, "seq": seq + 1, "kind": "erasure"}
             try:
                 self._journal.insert_one({**mark, "key": f"erasure/{member_id}"})
             except DuplicateKeyError:
                 continue
-            return True
+            return seq + 1
         raise UnavailableError("The journal of the member grows too fast to be ended.")

@@ -126,12 +126,28 @@ _EN = Words(
             "while you are a member",
             _EN_SHOP,
         ),
-        "history": Category(
-            "What you did, and your points",
-            "To award points and rewards, and to explain each of them.",
+        "purchases": Category(
+            "What you bought and gave back",
+            "To award points, to explain each of them, and to take returns back.",
             "contract (Art. 6(1)(b) GDPR)",
             "the tills, web shop and other channels of the shop",
             "while you are a member; then amounts without your name, for the accounts",
+            _EN_SHOP,
+        ),
+        "engagements": Category(
+            "What else you did with the shop",
+            "To award the points that were promised for it.",
+            "contract (Art. 6(1)(b) GDPR), and your consent for social networks",
+            "the channel on which you did it",
+            "while you are a member; then points without your name, for the accounts",
+            _EN_SHOP,
+        ),
+        "points": Category(
+            "How your points moved",
+            "To keep your balance right, and to explain each change of it.",
+            "contract (Art. 6(1)(b) GDPR)",
+            "this programme and the shop's staff",
+            "while you are a member; then points without your name, for the accounts",
             _EN_SHOP,
         ),
         "rewards": Category(
@@ -277,12 +293,28 @@ _FR = Words(
             "tant que vous êtes membre",
             _FR_SHOP,
         ),
-        "history": Category(
-            "Votre activité et vos points",
-            "Pour attribuer des points et des récompenses, et expliquer chacun d’eux.",
+        "purchases": Category(
+            "Vos achats et vos retours",
+            "Pour attribuer des points, expliquer chacun d’eux et accepter les retours.",
             "contrat (art. 6, § 1, point b) du RGPD)",
             "les caisses, la boutique en ligne et les autres canaux de l’enseigne",
             "tant que vous êtes membre ; ensuite les montants sans votre nom, pour la comptabilité",
+            _FR_SHOP,
+        ),
+        "engagements": Category(
+            "Vos autres interactions avec l’enseigne",
+            "Pour attribuer les points promis en échange.",
+            "contrat (art. 6, § 1, point b) du RGPD) et consentement pour les réseaux sociaux",
+            "le canal sur lequel l’interaction a eu lieu",
+            "tant que vous êtes membre ; ensuite les points sans votre nom, pour la comptabilité",
+            _FR_SHOP,
+        ),
+        "points": Category(
+            "Les mouvements de vos points",
+            "Pour tenir votre solde et expliquer chaque changement.",
+            "contrat (art. 6, § 1, point b) du RGPD)",
+            "ce programme et le personnel de l’enseigne",
+            "tant que vous êtes membre ; ensuite les points sans votre nom, pour la comptabilité",
             _FR_SHOP,
         ),
         "rewards": Category(

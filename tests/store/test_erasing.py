@@ -247,8 +247,7 @@ def test_nothing_sealed_opens_from_the_first_pass_on(parts: Parts) -> None:
 
 def test_a_journal_is_ended_and_never_begun_anew(parts: Parts) -> None:
     desk, member_id = whole_desk(parts), lived(parts)
-    assert desk.journal.end(member_id, NOON)
-    assert not desk.journal.end(member_id, NOON)
+    assert desk.journal.end(member_id) == desk.journal.end(member_id) == 4
     erase_member(member_id, reason="request", eraser=eraser_of(desk))
     (end,) = parts.database["journal"].find({"member": member_id})
     assert (end["kind"], end["seq"]) == ("erasure", 4)

@@ -52,7 +52,7 @@ class Long(Listed):
 def entry(number: int) -> Held:
     lines = [{"sku": f"sku-{number}-{each}", "quantity": 1, "amount": 250} for each in range(5)]
     data = {"occurred_at": NOON, "kind": "purchase", "points": 3, "lines": lines, "store": None}
-    return Held("journal", str(number), "history", data)
+    return Held("journal", str(number), "purchases", data)
 
 
 def desk(*holders: Any) -> Any:
@@ -111,11 +111,11 @@ def test_the_page_is_well_formed_and_says_its_language(language: str) -> None:
     links = [attrs["href"] for tag, attrs in found.seen if tag == "a"]
     ids = {attrs["id"] for _, attrs in found.seen if "id" in attrs}
     assert {str(each)[1:] for each in links} <= ids
-    assert WORDS[language].categories["history"].heading in found.texts
+    assert WORDS[language].categories["purchases"].heading in found.texts
 
 
 def test_every_value_of_every_document_is_on_the_page() -> None:
-    wide = Held("odd", "1", "history", {f"field_{each}": f"value-{each}" for each in range(30)})
+    wide = Held("odd", "1", "purchases", {f"field_{each}": f"value-{each}" for each in range(30)})
     text = made("html", Listed(entry(7), wide))
     for each in (*(f"value-{n}" for n in range(30)), "sku-7-4", "1 March 2026, 12:00 UTC"):
         assert each in text
@@ -146,12 +146,12 @@ def test_the_file_is_json_and_counts_its_documents() -> None:
     assert body["schema"] == "carnet-export/1"
     assert body["count"] == len(body["data"]) == 2
     assert body["data"][0] == {
-        "category": "history",
+        "category": "purchases",
         "collection": "journal",
         "id": "1",
         "data": orjson.loads(orjson.dumps(dict(entry(1).data), option=orjson.OPT_UTC_Z)),
     }
-    assert body["categories"]["history"]["why"]
+    assert body["categories"]["purchases"]["why"]
     assert orjson.loads(made("json"))["count"] == 0
 
 
