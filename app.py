@@ -41,6 +41,7 @@ import loyalty.jobs.views
 import loyalty.journal.views
 import loyalty.members.views
 import loyalty.operation.views
+import loyalty.privacy.views
 import loyalty.referrals.views
 import loyalty.rewards.views
 import loyalty.simulation.jobs
@@ -86,6 +87,15 @@ from loyalty.kit.supervisor import StopAsked, owned_database, serve, stop_on_sig
 from loyalty.members.rotation import SETTLE_SECONDS, IdentifierRotation, rotate_pepper
 from loyalty.members.store import MemberStore
 from loyalty.messages.store import Outbox
+from loyalty.privacy import commands as privacy
+from loyalty.privacy.certificate import Signer
+from loyalty.privacy.erasing import KIND as ERASURE
+from loyalty.privacy.erasing import Eraser
+from loyalty.privacy.erasing import job as erasure_job
+from loyalty.privacy.erasures import ErasureStore
+from loyalty.privacy.service import Desk
+from loyalty.privacy.standing import ConsentStanding, JournalEnd
+from loyalty.privacy.store import CodeStore, RequestStore
 from loyalty.referrals.store import ReferralStore
 from loyalty.rewards.orders import Redeeming
 from loyalty.rewards.store import RewardStore
@@ -135,6 +145,7 @@ BLUEPRINTS = (
     loyalty.rewards.views.blp,
     loyalty.jobs.views.blp,
     recommend.views.blp,
+    loyalty.privacy.views.blp,
     loyalty.operation.views.blp,
 )
 DESCRIPTION = (
@@ -182,6 +193,28 @@ class Parts(NamedTuple):
     households: HouseholdStore
     rewards: RewardStore
     tills: TillStore
+    requests: RequestStore
+    codes: CodeStore
+    erasures: ErasureStore
+    signer: Signer
+    code_secret: bytes
+
+    @property
+    def desk(self) -> Desk:
+        """Where the rights of members are exercised."""
+        return Desk(
+            requests=self.requests,
+            codes=self.codes,
+            erasures=self.erasures,
+            members=self.members,
+            outbox=self.outbox,
+            vault=self.vault,
+            standing=ConsentStanding(self.consents, self.members),
+            journal=JournalEnd(self.database),
+            holders=self.holders,
+            signer=self.signer,
+            code_secret=self.code_secret,
+        )
 
     @property
     def stores(self) -> Stores:
@@ -251,6 +284,11 @@ def assemble(settings: Settings, uri: str) -> Parts:
         households=HouseholdStore(database, vault),
         rewards=RewardStore(database),
         tills=TillStore(database),
+        requests=RequestStore(database, vault),
+        codes=CodeStore(database),
+        erasures=ErasureStore(vault.database),
+        signer=Signer(derive(root, "erasure-certificates")),
+        code_secret=derive(root, "identity-codes"),
     )
 
 
@@ -275,6 +313,9 @@ def _create_indexes(parts: Parts) -> None:
         parts.households,
         parts.rewards,
         parts.tills,
+        parts.requests,
+        parts.codes,
+        parts.erasures,
     ):
         store.create_indexes()
 
@@ -309,7 +350,12 @@ def job_kinds(parts: Parts) -> JobKinds:
     return {
         loyalty.simulation.jobs.KIND: loyalty.simulation.jobs.job(PastSources(scan, stores)),
         loyalty.audit.owing.KIND: loyalty.audit.owing.job(scan, stores, now),
+        ERASURE: erasure_job(lambda told: _eraser(parts, told.progress)),
     }
+
+
+def _eraser(parts: Parts, progress: Callable[[int, int, str], None]) -> Eraser:
+    return Eraser(parts.desk, now, time.sleep, progress)
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -335,6 +381,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         Vault: parts.vault,
         Outbox: parts.outbox,
         OptIn: OptIn(parts.outbox, parts.links, settings.url),
+        Desk: parts.desk,
         MemberStore: parts.members,
         ConsentStore: parts.consents,
         CatalogueStore: parts.catalogue,
@@ -844,6 +891,76 @@ def redate_command(settings: Settings, unit: str, from_version: int, *, is_dry: 
     _print([tables.redating_table(result)])
     done = result.done
     click.echo(f"{done.members} members affected, {done.written} entries written.")
+
+
+@main.command("erase")
+@click.option("--member", "member_id", required=True, help="The member's id.")
+@click.pass_obj
+def erase_command(settings: Settings, member_id: str) -> None:
+    """Erase a member for good, and print the certificate. It takes half a minute."""
+    with _opened(settings) as parts, _bars() as bars:
+        certificate = privacy.erase(member_id, _eraser(parts, _counting(bars)))
+    click.echo(certificate)
+
+
+@main.command("restore-check")
+@click.option("--tombstones", type=click.File("rb"), help="A list of `carnet privacy tombstones`.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Only look.")
+@click.pass_obj
+def restore_check_command(settings: Settings, tombstones: BinaryIO | None, *, is_dry: bool) -> None:
+    """After a restore of the data: erase again who was erased since. Exits 1 if any are left."""
+    with _opened(settings) as parts, _bars() as bars:
+        if tombstones:
+            privacy.take_in(tombstones, at=now(), desk=parts.desk)
+        eraser = _eraser(parts, _counting(bars))
+        found = privacy.restore_check(parts.database, eraser, is_dry=is_dry)
+    _print([privacy.restored_table(found)])
+    click.echo(privacy.restored_line(found))
+    raise SystemExit(1 if found.left else 0)
+
+
+@main.group("privacy")
+def privacy_group() -> None:
+    """Requests of members, erasures and their certificates."""
+
+
+@privacy_group.command("requests")
+@click.option("--overdue", is_flag=True, help="Only those that should have been answered.")
+@click.pass_obj
+def privacy_requests(settings: Settings, *, overdue: bool) -> None:
+    """List the requests that are open, the most urgent first."""
+    with _opened(settings) as parts:
+        Console().print(privacy.requests_table(parts.desk, overdue=overdue, at=now()))
+
+
+@privacy_group.command("work")
+@click.pass_obj
+def privacy_work(settings: Settings) -> None:
+    """Carry out every erasure that was asked for or was left lying. Safe to stop."""
+    with _opened(settings) as parts, _bars() as bars:
+        done = privacy.work(_eraser(parts, _counting(bars)))
+    click.echo(f"{len(done)} erasures carried out.")
+
+
+@privacy_group.command("certificate")
+@click.argument("erasure_id")
+@click.option("--verify", is_flag=True, help="Check the signature, too.")
+@click.pass_obj
+def privacy_certificate(settings: Settings, erasure_id: str, *, verify: bool) -> None:
+    """Print the certificate of an erasure."""
+    with _opened(settings) as parts:
+        click.echo(privacy.certificate(erasure_id, parts.desk, verify=verify))
+    if verify:
+        click.echo("The signature is this shop's, and nothing was changed.", err=True)
+
+
+@privacy_group.command("tombstones")
+@click.pass_obj
+def privacy_tombstones(settings: Settings) -> None:
+    """Print the signed list of who was erased, to keep apart from all backups."""
+    with _opened(settings) as parts:
+        for line in privacy.tombstones(parts.desk, at=now()):
+            click.echo(line.decode(), nl=False)
 
 
 @main.group("keys")

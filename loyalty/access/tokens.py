@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import jwt
 
 from loyalty.access.model import Caller, InvalidKeyError
+from loyalty.kit.clock import now
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Mapping
 
 # Pinned: the header of a token never chooses how it is checked.
 ALGORITHM = "HS256"
 AUDIENCE = "carnet:member"
 ISSUER = "carnet"
+CLOCKS_DIFFER = timedelta(seconds=30)
 TYPE = "carnet-member+jwt"
 TOKEN_SECONDS_MAX = 900
+# How long a login or a code proves who somebody is: screens are shared.
+PROOF_LASTS = timedelta(minutes=15)
 
 
 class TokenMint:
@@ -26,15 +30,33 @@ class TokenMint:
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
-    def mint(self, member_id: str, *, at: datetime, seconds: int) -> str:
-        """A token for one member, valid for at most fifteen minutes."""
-        claims = {
+    def mint(
+        self,
+        member_id: str,
+        *,
+        at: datetime,
+        seconds: int,
+        proof: str = "",
+        proven_at: datetime | None = None,
+    ) -> str:
+        """A token for one member, valid for at most fifteen minutes.
+
+        Args:
+            member_id: whose.
+            at: now.
+            seconds: how long it is valid.
+            proof: how the member was recognised (`login`, `code`), if that is known.
+            proven_at: when; the proof holds for fifteen minutes from there, at most.
+        """
+        claims: dict[str, Any] = {
             "iss": ISSUER,
             "aud": AUDIENCE,
             "sub": member_id,
             "iat": at,
             "exp": at + timedelta(seconds=min(seconds, TOKEN_SECONDS_MAX)),
         }
+        if proof and proven_at is not None and is_fresh(proven_at, at):
+            claims |= {"proof": proof, "proven_at": int(proven_at.timestamp())}
         return jwt.encode(claims, self._secret, algorithm=ALGORITHM, headers={"typ": TYPE})
 
     def read(self, token: str) -> Caller:
@@ -62,4 +84,17 @@ class TokenMint:
         if claims["exp"] - claims["iat"] > TOKEN_SECONDS_MAX:
             raise InvalidKeyError
         member_id: str = claims["sub"]
-        return Caller("member-token", frozenset(), None, None, member_id)
+        return Caller("member-token", frozenset(), None, None, member_id, _proof(claims))
+
+
+def is_fresh(proven_at: datetime, at: datetime) -> bool:
+    """Whether a proof of that moment still holds; one of the future, but for clocks, never did."""
+    return -CLOCKS_DIFFER <= at - proven_at < PROOF_LASTS
+
+
+def _proof(claims: Mapping[str, Any]) -> str:
+    """The proof in a token, if it still holds."""
+    proven_at, proof = claims.get("proven_at"), claims.get("proof")
+    if not isinstance(proven_at, int) or not isinstance(proof, str):
+        return ""
+    return proof if is_fresh(datetime.fromtimestamp(proven_at, UTC), now()) else ""

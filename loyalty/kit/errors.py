@@ -85,7 +85,7 @@ class TooManyRequestsError(CarnetError):
 
     code = "too_many_requests"
     title = "Too many requests of this kind"
-    retry_after_seconds: ClassVar[int] = 3600
+    retry_after_seconds = 3600
 
 
 class UnavailableError(CarnetError):

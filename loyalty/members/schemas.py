@@ -107,6 +107,12 @@ class TokenRequestSchema(Input):
     """How long the browser's token shall live."""
 
     expires_in_seconds = Whole(30, TOKEN_SECONDS_MAX, load_default=TOKEN_SECONDS_MAX)
+    authenticated_at = Moment(
+        metadata={
+            "description": "When the member logged in at the shop: the shop's server vouches for "
+            "it. Within fifteen minutes of it the token can also exercise the member's rights."
+        }
+    )
 
 
 class TokenSchema(Output):
@@ -114,3 +120,7 @@ class TokenSchema(Output):
 
     token = fields.String(required=True)
     expires_at = Moment(required=True)
+    proof = fields.String(
+        required=True,
+        metadata={"enum": ["", "login"], "description": "`login`: rights can be exercised."},
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.routing import BaseConverter
 
-from loyalty.access.tokens import TokenMint
+from loyalty.access.tokens import TokenMint, is_fresh
 from loyalty.kit.clock import now
 from loyalty.kit.http import Answer, Blueprint, idempotency_key, provided, replayed
 from loyalty.members import service
@@ -165,19 +165,31 @@ def unlink(member_id: str, identifier_id: str) -> None:
 
 @blp.route("/members/<member:member_id>/token", methods=["POST"])
 @blp.requires("tokens:write", purpose="loyalty_programme")
-@blp.arguments(TokenRequestSchema, example={"expires_in_seconds": 900})
+@blp.arguments(
+    TokenRequestSchema,
+    example={"expires_in_seconds": 900, "authenticated_at": "2026-03-01T09:28:00Z"},
+)
 @blp.response(
-    201, TokenSchema, example={"token": "eyJhbGciOi…", "expires_at": "2026-03-01T09:45:00Z"}
+    201,
+    TokenSchema,
+    example={"token": "eyJhbGciOi…", "expires_at": "2026-03-01T09:45:00Z", "proof": "login"},
 )
 @blp.raises(MemberNotFoundError)
 def mint_token(body: dict[str, Any], member_id: str) -> Answer:
     """Mint a token for a member's browser.
 
     A shop's server calls this and hands the token to the browser, which can then read and write
-    that member's own things, for fifteen minutes at most. A key never goes into a browser.
+    that member's own things, for fifteen minutes at most. A key never goes into a browser. With
+    `authenticated_at` of the last fifteen minutes the browser can also export or erase what is held
+    about the member; without it those answer 403 `identity_not_proven`.
     """
     if not provided(MemberStore).exists(member_id):
         raise MemberNotFoundError
     at, seconds = now(), body["expires_in_seconds"]
-    token = provided(TokenMint).mint(member_id, at=at, seconds=seconds)
-    return {"token": token, "expires_at": at.replace(microsecond=0) + timedelta(seconds=seconds)}
+    proven_at = body.get("authenticated_at")
+    proof = "login" if proven_at and is_fresh(proven_at, at) else ""
+    token = provided(TokenMint).mint(
+        member_id, at=at, seconds=seconds, proof=proof, proven_at=proven_at
+    )
+    expires_at = at.replace(microsecond=0) + timedelta(seconds=seconds)
+    return {"token": token, "expires_at": expires_at, "proof": proof}

@@ -1,1 +1,1 @@
-"""The rights of members: what is held about them, and how they have it changed or erased."""
+"""The rights of members: requests with deadlines, exports, erasures with certificates."""

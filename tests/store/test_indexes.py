@@ -43,6 +43,8 @@ UNIQUE = {
     ("coupon_uses", "key"),
     ("jobs", "request_key"),
     ("jobs", "slot"),
+    ("privacy_requests", "open_of_kind"),
+    ("privacy_requests", "request_key"),
 }
 
 
