@@ -42,6 +42,9 @@ import loyalty.simulation.jobs
 import loyalty.simulation.views
 import loyalty.transfers.views
 import loyalty.versions.views
+import loyalty.web.leaving
+import loyalty.web.preferences
+import loyalty.web.views
 import recommend.views
 from loyalty.access import model as keys
 from loyalty.access.links import LinkMint
@@ -90,6 +93,8 @@ from loyalty.vault.store import Vault
 from loyalty.versions.model import InvalidProgramError, NoProgramError
 from loyalty.versions.service import ProgramShelf, require_sound
 from loyalty.versions.store import VersionStore
+from loyalty.web.backing import Centre
+from loyalty.web.sessions import Door
 from recommend.artefact import Shelf
 from recommend.jobs import train_and_promote
 from recommend.service import Popularity, Sources
@@ -117,9 +122,12 @@ BLUEPRINTS = (
     loyalty.coupons.views.blp,
     loyalty.rewards.views.blp,
     loyalty.jobs.views.blp,
+    loyalty.web.views.blp,
     recommend.views.blp,
     loyalty.operation.views.blp,
 )
+# Pages for people: not part of the API's document.
+PAGES = (loyalty.web.preferences.blp, loyalty.web.leaving.blp)
 DESCRIPTION = (
     "Points for what a member does on any channel, and recommendations that respect consent. "
     "Every error is `application/problem+json` (RFC 9457) with a stable `code`."
@@ -283,6 +291,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         Sources: sources,
         Shelf: Shelf(settings.model_dir),
         Popularity: Popularity(sources),
+        Centre: Centre(Door(parts.links, parts.tokens), stores),
     }
     if settings.cors_origins:
         CORS(
@@ -354,6 +363,8 @@ def _document(app: Flask) -> None:
     api.register_converter(redemption, lambda _: redemption_id)
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)
+    for pages in PAGES:
+        app.register_blueprint(pages)
     app.register_blueprint(
         get_swaggerui_blueprint(
             "/docs", "/openapi.json", config={"app_name": "Carnet API", "validatorUrl": None}
