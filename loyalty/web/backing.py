@@ -222,7 +222,9 @@ def decide(
     Raises:
         MemberNotFoundError: there is no such member, or not any more.
     """
-    return _receipt(_record(member_id, choices, BY_FORM, at=at, centre=centre, notice_version=notice_version))
+    return _receipt(
+        _record(member_id, choices, BY_FORM, at=at, centre=centre, notice_version=notice_version)
+    )
 
 
 def withdraw_all(member_id: str, *, at: datetime, centre: Centre) -> Receipt | None:

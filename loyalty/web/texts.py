@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from babel import Locale
-from babel.dates import format_date, format_datetime
+from babel.dates import format_date, format_time
 from babel.numbers import format_decimal
 
 from loyalty.program.model import UTC_ZONE
@@ -57,13 +57,6 @@ class Words:
         """The text of one of a family, such as `channel.email`; a shop's own names stay as is."""
         return texts(self.language).get(f"{family}.{member}", member)
 
-    def count(self, key: str, number: int) -> str:
-        """A text that differs by number: `points.one`, `points.other`."""
-        form = self._locale.plural_form(number)
-        known = texts(self.language)
-        text = known.get(f"{key}.{form}", known[f"{key}.other"])
-        return text.format_map({"number": self.number(number)})
-
     def number(self, number: int) -> str:
         """A whole number with the language's separators."""
         return format_decimal(number, locale=self._locale)
@@ -74,11 +67,15 @@ class Words:
 
     def date(self, moment: datetime) -> str:
         """A day, such as 3 March 2026."""
-        return format_date(moment.astimezone(self.zone), "long", locale=self._locale)
+        day = moment.astimezone(self.zone)
+        text = format_date(day, "long", locale=self._locale)
+        # CLDR's French has no ordinal for the first of a month, and French always writes it.
+        return text.replace("1", "1er", 1) if self.language == "fr" and day.day == 1 else text
 
     def time(self, moment: datetime) -> str:
-        """A day and a time of day."""
-        return format_datetime(moment, "long", tzinfo=self.zone, locale=self._locale)
+        """A day and a time of day, on the shop's clock."""
+        time = format_time(moment.astimezone(self.zone), "short", locale=self._locale)
+        return self("time", date=self.date(moment), time=time)
 
     @property
     def _locale(self) -> Locale:
