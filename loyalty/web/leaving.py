@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, request
-from werkzeug.exceptions import HTTPException
 
 from loyalty.access.links import LINK_CHARS_MAX, InvalidLinkError
 from loyalty.kit.clock import now
-from loyalty.kit.errors import CarnetError, FieldError, InvalidError, UnsupportedMediaError
+from loyalty.kit.errors import FieldError, InvalidError, UnsupportedMediaError
 from loyalty.kit.http import Blueprint as Declared
 from loyalty.kit.http import provided
 from loyalty.web import backing, pages, sessions
@@ -18,9 +17,7 @@ if TYPE_CHECKING:
     from flask import Response
 
 blp = Blueprint("leaving", __name__)
-blp.register_error_handler(CarnetError, pages.error_page)
-blp.register_error_handler(HTTPException, pages.error_page)
-blp.before_request(pages.limit_form)
+pages.serve_people(blp)
 
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 FIELD, WORD = "List-Unsubscribe", "One-Click"

@@ -1,4 +1,4 @@
-"""Templates into answers: the headers that keep a page private, and errors in plain words."""
+"""Templates into answers: the headers that keep a page private, and refusals in plain words."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from flask import Response, g, request
+import orjson
+from flask import Response, request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from loyalty.kit.clock import now
-from loyalty.kit.errors import CarnetError
-from loyalty.kit.http import provided, refusal, status_of
+from loyalty.kit.http import PROBLEM_TYPE, provided
 from loyalty.kit.settings import Settings
 from loyalty.web import backing
 from loyalty.web.model import answer_of, field_of, shown_of
 from loyalty.web.texts import LANGUAGES, Words, choose_language, texts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flask import Blueprint
     from werkzeug.datastructures import Accept
-    from werkzeug.exceptions import HTTPException
 
 HERE = Path(__file__).parent
 STYLE = HERE / "style.css"
@@ -50,13 +53,21 @@ def _environment() -> Environment:
 
 def words() -> Words:
     """The language of this request, and the shop's time zone."""
-    form = request.form if request.method == "POST" else request.args
-    chosen = form.get("speak") or form.get("language") or ""
-    return Words(choose_language(chosen, request.accept_languages), backing.zone(now(), _centre()))
+    language = choose_language(_chosen_language(), request.accept_languages)
+    return Words(language, backing.zone(now(), _centre()))
+
+
+def _chosen_language() -> str:
+    try:
+        form = request.form if request.method == "POST" else request.args
+    except RequestEntityTooLarge:
+        # The page that says so has no form to look into.
+        return ""
+    return form.get("speak") or form.get("language") or ""
 
 
 def page(template: str, say: Words, *, status: int = 200, **values: Any) -> Response:  # noqa: ANN401
-    """A page of a template.
+    """A page of a template, under the shop's name.
 
     Args:
         template: its file.
@@ -64,38 +75,37 @@ def page(template: str, say: Words, *, status: int = 200, **values: Any) -> Resp
         status: of the answer.
         values: what the template shows.
     """
+    return _page(template, say, status, {"shop": backing.shop_name(now(), _centre()), **values})
+
+
+def _page(template: str, say: Words, status: int, values: Mapping[str, Any]) -> Response:
     known = {
         "say": say,
-        "shop": backing.shop_name(now(), _centre()),
         "base": urlsplit(provided(Settings).url).path,
         "session": None,
         "here": None,
     }
-    text = _environment().get_template(template).render(known | values)
+    text = _environment().get_template(template).render({**known, **values})
     return Response(text, status, _headers(), content_type="text/html; charset=utf-8")
 
 
-def error_page(error: CarnetError | HTTPException) -> Response:
-    """A refusal: a page for a browser, problem+json for everybody else.
+def in_plain_words(answer: Response) -> Response:
+    """A refusal as a page, if a browser asked; a program gets the problem+json that it is.
 
-    The status and all headers are those of the problem.
+    The status stays, and so do the headers. It is shown without the database, which may be away.
     """
-    if isinstance(error, CarnetError):
-        plain, code, status = refusal(error), error.code, status_of(type(error))
-    else:
-        status, code = error.code or 500, "http"
-        plain = Response(status=status, headers=dict(error.get_headers()))
-    if not _wants_html(request.accept_mimetypes) and isinstance(error, CarnetError):
-        return plain
-    known = texts(LANGUAGES[0])
-    kind = next(
-        each for each in (code, f"status_{status}", "other") if f"error.{each}.title" in known
-    )
-    answer = page("error.html", words(), status=status, kind=kind, request_id=g.request_id)
+    if answer.mimetype != PROBLEM_TYPE or not _wants_html(request.accept_mimetypes):
+        return answer
+    problem = orjson.loads(answer.get_data())
+    kinds = (problem["code"], f"status_{answer.status_code}", "other")
+    kind = next(each for each in kinds if f"error.{each}.title" in texts(LANGUAGES[0]))
+    say = Words(choose_language(_chosen_language(), request.accept_languages))
+    values = {"shop": "", "kind": kind, "request_id": problem["request_id"]}
+    shown = _page("error.html", say, answer.status_code, values)
     for name in ("Retry-After", "Allow"):
-        if name in plain.headers:
-            answer.headers[name] = plain.headers[name]
-    return answer
+        if name in answer.headers:
+            shown.headers[name] = answer.headers[name]
+    return shown
 
 
 def style() -> Response:
@@ -104,8 +114,13 @@ def style() -> Response:
     return Response(STYLE.read_text("utf-8"), 200, headers, content_type="text/css; charset=utf-8")
 
 
-def limit_form() -> None:
-    """Bound what a form may send."""
+def serve_people(pages: Blueprint) -> None:
+    """Make a blueprint one for people: forms of a bounded size, refusals in plain words."""
+    pages.before_request(_limit_form)
+    pages.after_request(in_plain_words)
+
+
+def _limit_form() -> None:
     request.max_content_length = FORM_BYTES_MAX
 
 

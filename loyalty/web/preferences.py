@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 from flask import Blueprint, Response, request
-from werkzeug.exceptions import HTTPException
 
 from loyalty.access.links import InvalidLinkError
 from loyalty.kit.clock import now
-from loyalty.kit.errors import CarnetError, InvalidError
+from loyalty.kit.errors import InvalidError
 from loyalty.kit.http import ORJSON_OPTIONS, provided
 from loyalty.kit.http import Blueprint as Declared
 from loyalty.web import backing, pages, sessions
@@ -24,9 +23,7 @@ if TYPE_CHECKING:
     from loyalty.web.texts import Words
 
 blp = Blueprint("preferences", __name__, url_prefix="/preferences")
-blp.register_error_handler(CarnetError, pages.error_page)
-blp.register_error_handler(HTTPException, pages.error_page)
-blp.before_request(pages.limit_form)
+pages.serve_people(blp)
 
 DETAILS_MAX = 2000
 CODE_MAX = 12

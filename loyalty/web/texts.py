@@ -38,7 +38,10 @@ def choose_language(chosen: str, accepted: LanguageAccept) -> str:
     """The language that was chosen on the page, else what the browser prefers, else English."""
     if chosen in LANGUAGES:
         return chosen
-    return accepted.best_match(LANGUAGES, default=LANGUAGES[0]) or LANGUAGES[0]
+    # Best first. `best_match` would take a second choice that it finds whole before a first one
+    # that names a country, such as fr-CA.
+    wanted = (tag.partition("-")[0].lower() for tag, quality in accepted if quality > 0)
+    return next((tag for tag in wanted if tag in LANGUAGES), LANGUAGES[0])
 
 
 @dataclass(frozen=True, slots=True)
