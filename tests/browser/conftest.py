@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +15,7 @@ from app import create_app
 from loyalty.access import model as keys
 from loyalty.kit.clock import now
 from loyalty.web.backing import Centre
+from tests.browser.chromium import find
 from tests.browser.desk import SmallDesk
 from tests.builders import Api, program_document
 
@@ -38,7 +38,6 @@ QUIET = (
     "--disable-sync",
     "--no-first-run",
 )
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 # Far above what any step takes: a page that hangs ends as a failure and not as a wait.
 WAIT_MS_MAX = 15_000
 
@@ -69,10 +68,9 @@ class Site(NamedTuple):
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """One browser for all: Debian's, else the one that playwright brought."""
-    path = next((found for name in NAMES if (found := shutil.which(name))), None)
+    """One browser for all: the system's, else the one that playwright installed."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(QUIET))
+        browser = playwright.chromium.launch(executable_path=find(), args=list(QUIET))
         yield browser
         browser.close()
 
