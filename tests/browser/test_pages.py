@@ -218,6 +218,24 @@ def agreed(site: Site, member: str) -> set[tuple[str, str | None]]:
     return {(each["purpose"], each["channel"]) for each in answer["consents"] if each["granted"]}
 
 
+def test_enter_in_the_middle_of_the_form_saves(page: Page, site: Site, member: str) -> None:
+    page.goto(site.link(member))
+    press(page, MAIN)
+    reach(page, "#f-marketing-post-no")
+    page.keyboard.press("ArrowRight")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    assert ("marketing", "post") in agreed(site, member)
+    assert ("marketing", "email") in agreed(site, member)
+
+
+def test_advertising_is_stopped_by_its_own_button(page: Page, site: Site, member: str) -> None:
+    page.goto(site.link(member))
+    go(page, MAIN)
+    go(page, "button[form=stop]")
+    assert agreed(site, member) == {("personalisation", None)}
+
+
 def test_the_first_tab_leads_past_the_head(page: Page, site: Site, member: str) -> None:
     page.goto(site.link(member))
     page.keyboard.press("Tab")
