@@ -504,6 +504,7 @@ def _say_what_to_try(settings: Settings, key: str, agrees: str, refuses: str) ->
         ("A reward, taken at once", "POST", "/v1/redemptions", _demo_redemption(agrees)),
         ("Picks for a member who agreed to them", "GET", f"/v1/members/{_url(agrees)}", None),
         ("Picks for one who did not", "GET", f"/v1/members/{_url(refuses)}", None),
+        ("A link to the member's own page", "POST", *_link_of(agrees)),
     )
     for title, method, path, body in calls:
         data = f" -H 'Content-Type: application/json' \\\n  -d '{body}'" if body else ""
@@ -516,6 +517,10 @@ def _say_what_to_try(settings: Settings, key: str, agrees: str, refuses: str) ->
 
 def _url(member_id: str) -> str:
     return f"{member_id}/recommendations?channel=web&limit=3"
+
+
+def _link_of(member_id: str) -> tuple[str, str]:
+    return f"/v1/members/{member_id}/links", json.dumps({"use": "preferences"})
 
 
 def _points_url(member_id: str) -> str:
