@@ -6,18 +6,22 @@ READY  := $(VENV)/ready
 HOUSEHOLDS ?= 500
 JOBS   ?= 2
 
-.PHONY: help run test check bench format constraints clean
+.PHONY: help run test browser check bench format constraints clean
 help:
 	@echo "make run    the service on real sample data (HOUSEHOLDS=500|all, HOST, PORT)"
-	@echo "make test   all tests, on a real MongoDB"
+	@echo "make test   all tests, on a real MongoDB and in a real Chromium"
 	@echo "make check  ruff, mypy, import-linter, OpenAPI drift"
 	@echo "make bench  benchmarks, side by side with peers"
 
 run: $(READY)
 	@$(BIN)/carnet run --households $(HOUSEHOLDS)
 
-test: $(READY)
+test: $(READY) browser
 	$(BIN)/python -m pytest -n $(JOBS)
+
+# The pages are tested in a real Chromium: the system's, or installed here.
+browser: $(READY)
+	@$(BIN)/python -m tests.browser.chromium
 
 check: $(READY)
 	$(BIN)/ruff check .

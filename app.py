@@ -48,6 +48,9 @@ import loyalty.simulation.jobs
 import loyalty.simulation.views
 import loyalty.transfers.views
 import loyalty.versions.views
+import loyalty.web.leaving
+import loyalty.web.preferences
+import loyalty.web.views
 import recommend.views
 from loyalty.access import model as keys
 from loyalty.access.links import LinkMint
@@ -113,6 +116,8 @@ from loyalty.vault.store import Vault
 from loyalty.versions.model import InvalidProgramError, NoProgramError
 from loyalty.versions.service import ProgramShelf, require_sound
 from loyalty.versions.store import VersionStore
+from loyalty.web.backing import Centre
+from loyalty.web.sessions import Door
 from recommend.artefact import Shelf
 from recommend.jobs import train_and_promote
 from recommend.service import Popularity, Sources
@@ -144,10 +149,13 @@ BLUEPRINTS = (
     loyalty.coupons.views.blp,
     loyalty.rewards.views.blp,
     loyalty.jobs.views.blp,
+    loyalty.web.views.blp,
     recommend.views.blp,
     loyalty.privacy.views.blp,
     loyalty.operation.views.blp,
 )
+# Pages for people: not part of the API's document.
+PAGES = (loyalty.web.preferences.blp, loyalty.web.leaving.blp)
 DESCRIPTION = (
     "Points for what a member does on any channel, and recommendations that respect consent. "
     "Every error is `application/problem+json` (RFC 9457) with a stable `code`."
@@ -401,6 +409,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         Sources: sources,
         Shelf: Shelf(settings.model_dir),
         Popularity: Popularity(sources),
+        Centre: Centre(Door(parts.links, parts.tokens), stores),
     }
     app.before_request(loyalty.consent.views.note_signal)
     if settings.cors_origins:
@@ -473,6 +482,8 @@ def _document(app: Flask) -> None:
     api.register_converter(redemption, lambda _: redemption_id)
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)
+    for pages in PAGES:
+        app.register_blueprint(pages)
     app.register_blueprint(
         get_swaggerui_blueprint(
             "/docs", "/openapi.json", config={"app_name": "Carnet API", "validatorUrl": None}
@@ -626,6 +637,7 @@ def _say_what_to_try(settings: Settings, key: str, agrees: str, refuses: str) ->
         ("A reward, taken at once", "POST", "/v1/redemptions", _demo_redemption(agrees)),
         ("Picks for a member who agreed to them", "GET", f"/v1/members/{_url(agrees)}", None),
         ("Picks for one who did not", "GET", f"/v1/members/{_url(refuses)}", None),
+        ("A link to the member's own page", "POST", *_link_of(agrees)),
     )
     for title, method, path, body in calls:
         data = f" -H 'Content-Type: application/json' \\\n  -d '{body}'" if body else ""
@@ -638,6 +650,10 @@ def _say_what_to_try(settings: Settings, key: str, agrees: str, refuses: str) ->
 
 def _url(member_id: str) -> str:
     return f"{member_id}/recommendations?channel=web&limit=3"
+
+
+def _link_of(member_id: str) -> tuple[str, str]:
+    return f"/v1/members/{member_id}/links", json.dumps({"use": "preferences"})
 
 
 def _points_url(member_id: str) -> str:

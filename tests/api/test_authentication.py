@@ -37,6 +37,31 @@ PUBLIC = {
     "/v1/consents/confirm",
 }
 
+# Opened by a link or by the session that a form carries: test_preferences and test_unsubscribing
+# hold each of them to it.
+PAGES = {
+    "/confirm",
+    "/unsubscribe/<link>",
+    "/preferences",
+    "/preferences/<path:step>",
+    "/preferences/style.css",
+    "/preferences/choices",
+    "/preferences/withdraw",
+    "/preferences/stop-marketing",
+    "/preferences/history",
+    "/preferences/receipt",
+    "/preferences/looks",
+    "/preferences/rights",
+    "/preferences/code",
+    "/preferences/code/enter",
+    "/preferences/code/check",
+    "/preferences/download",
+    "/preferences/correct",
+    "/preferences/restrict",
+    "/preferences/erasing",
+    "/preferences/erase",
+}
+
 
 class Clock:
     """A monotonic clock that the test winds."""
@@ -125,7 +150,7 @@ def test_every_view_but_the_public_ones_refuses_a_caller_without_a_key(api: Api)
             open_rules.add(rule.rule)
             continue
         assert api.client.open(path, method=method).status_code == 401, (method, path)
-    assert open_rules == PUBLIC
+    assert open_rules == PUBLIC | PAGES
 
 
 def test_every_view_refuses_a_key_without_its_scope_and_writes_nothing(
@@ -134,7 +159,7 @@ def test_every_view_refuses_a_key_without_its_scope_and_writes_nothing(
     bare = api.speaking_with(mint_key(parts))
     before = dump(parts.database)
     for method, path, rule in operations(api.client.application):
-        if rule.rule not in PUBLIC:
+        if rule.rule not in PUBLIC | PAGES:
             answer = bare.call(method, path, json={}, expect=403)
             assert answer.get_json()["code"] == "missing_scope", path
     assert dump(parts.database) == before
