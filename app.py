@@ -35,6 +35,7 @@ import loyalty.households.views
 import loyalty.jobs.views
 import loyalty.journal.views
 import loyalty.members.views
+import loyalty.messages.views
 import loyalty.operation.views
 import loyalty.referrals.views
 import loyalty.rewards.views
@@ -76,6 +77,7 @@ from loyalty.kit.service import Service
 from loyalty.kit.settings import Settings, SettingsError
 from loyalty.kit.supervisor import StopAsked, owned_database, serve, stop_on_signals
 from loyalty.members.store import MemberStore
+from loyalty.messages.service import Postman
 from loyalty.messages.store import Outbox
 from loyalty.referrals.store import ReferralStore
 from loyalty.rewards.orders import Redeeming
@@ -117,6 +119,7 @@ BLUEPRINTS = (
     loyalty.coupons.views.blp,
     loyalty.rewards.views.blp,
     loyalty.jobs.views.blp,
+    loyalty.messages.views.blp,
     recommend.views.blp,
     loyalty.operation.views.blp,
 )
@@ -264,6 +267,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         LinkMint: parts.links,
         Vault: parts.vault,
         Outbox: parts.outbox,
+        Postman: Postman(parts.outbox, parts.members.addresses),
         MemberStore: parts.members,
         ConsentStore: parts.consents,
         CatalogueStore: parts.catalogue,
@@ -352,6 +356,12 @@ def _document(app: Flask) -> None:
     redemption_id = {"type": "string", "pattern": f"^{redemption.regex}$"}
     app.url_map.converters["redemption"] = redemption
     api.register_converter(redemption, lambda _: redemption_id)
+    message_id = {
+        "type": "string",
+        "pattern": f"^{loyalty.messages.views.MessageIdConverter.regex}$",
+    }
+    app.url_map.converters["message"] = loyalty.messages.views.MessageIdConverter
+    api.register_converter(loyalty.messages.views.MessageIdConverter, lambda _: message_id)
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)
     app.register_blueprint(

@@ -392,6 +392,11 @@ def idempotency_key() -> str | None:
     return f"{g.caller.id}:{given}"
 
 
+def note_look(member_id: str) -> None:
+    """Say that the caller was shown what is known of a member that the path does not name."""
+    current_app.note_look(g.caller, member_id)  # type: ignore[attr-defined]
+
+
 def answer(body: dict[str, Any], status: int = 200) -> Response:
     """A finished JSON answer, for views that are called often: nothing looks at it again."""
     return Response(orjson.dumps(body, option=ORJSON_OPTIONS), status, _JSON)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pymongo
 from flask import Flask, Request, Response
@@ -20,7 +20,7 @@ from loyalty.kit.observe import log, note, request_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeAlias
+    from typing import TypeAlias
 
     from flask.typing import ResponseReturnValue
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     Admit: TypeAlias = Callable[[str, Access, str | None], Any]
 
 
+_NO_ARGS: dict[str, Any] = {}
+
+
 class Background(Protocol):
     """Something that runs beside the requests, in a thread of its own."""
 
@@ -39,6 +42,13 @@ class Background(Protocol):
 
     def stop(self) -> None:
         """End, within seconds."""
+
+
+class Watcher(Protocol):
+    """Who is told, in each request, whose data a caller was shown."""
+
+    def note(self, caller: Any, member_id: str, purpose: str, route: str) -> None:  # noqa: ANN401  # kit knows no callers
+        """Keep it; at once and without waiting for anything."""
 
 
 class Service(Flask):
@@ -54,6 +64,7 @@ class Service(Flask):
         super().__init__(name, static_folder=None)
         self.settings = settings
         self._admit = admit
+        self.watcher: Watcher | None = None
         self.background: list[Background] = []
         self.url_map.strict_slashes = False
         self.url_map.merge_slashes = False
@@ -89,10 +100,22 @@ class Service(Flask):
         if "Cache-Control" not in headers:
             # No cache between us and the caller keeps an answer about a person.
             headers.add("Cache-Control", "no-store")
-        key = own.caller.id if "caller" in own else ""
+        key = ""
+        if "caller" in own:
+            key = own.caller.id
+            member_id = (request.view_args or _NO_ARGS).get("member_id")
+            if member_id and response.status_code < HTTPStatus.BAD_REQUEST:
+                self.note_look(own.caller, member_id)
         seconds = time.perf_counter() - began_at
         note(request, response, seconds=seconds, request_id=request_id, key=key)
         return response
+
+    def note_look(self, caller: Any, member_id: str) -> None:  # noqa: ANN401  # kit knows no callers
+        """Tell the watcher whose data this request shows, if the view says what it is for."""
+        request = request_ctx.request
+        access = self._access(request)
+        if self.watcher and access and access.purpose and request.url_rule:
+            self.watcher.note(caller, member_id, access.purpose, request.url_rule.rule)
 
     def preprocess_request(self) -> ResponseReturnValue | None:
         """Let nobody past who may not: on by default, a public view opts out."""
