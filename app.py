@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+import loyalty.accesslog.views
 import loyalty.audit.owing
 import loyalty.audit.views
 import loyalty.batches.views
@@ -50,6 +51,8 @@ from loyalty.access.secrets import SecretError, derive, root_secret
 from loyalty.access.service import Gatekeeper
 from loyalty.access.store import KeyStore
 from loyalty.access.tokens import TokenMint
+from loyalty.accesslog.store import AccessLog
+from loyalty.accesslog.watch import Watch
 from loyalty.audit import tables, upkeep
 from loyalty.audit.service import Scope, audit
 from loyalty.batches.service import Ground, Turnstile
@@ -120,6 +123,7 @@ BLUEPRINTS = (
     loyalty.rewards.views.blp,
     loyalty.jobs.views.blp,
     loyalty.messages.views.blp,
+    loyalty.accesslog.views.blp,
     recommend.views.blp,
     loyalty.operation.views.blp,
 )
@@ -150,6 +154,7 @@ class Parts(NamedTuple):
     households: HouseholdStore
     rewards: RewardStore
     tills: TillStore
+    accesslog: AccessLog
 
     @property
     def stores(self) -> Stores:
@@ -200,6 +205,7 @@ def assemble(settings: Settings, uri: str) -> Parts:
         households=HouseholdStore(database, display_key=derive(root, "household-display")),
         rewards=RewardStore(database),
         tills=TillStore(database),
+        accesslog=AccessLog(database),
     )
 
 
@@ -223,6 +229,7 @@ def initialise(settings: Settings, parts: Parts) -> None:
         parts.households,
         parts.rewards,
         parts.tills,
+        parts.accesslog,
     ):
         store.create_indexes()
     check = derive(root_secret(settings), "check").hex()
@@ -259,7 +266,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     sources = parts.sources
     stores = parts.stores
     runner = Runner(parts.jobs, job_kinds(parts), at_once=settings.jobs_at_once)
-    app.background.append(runner)
+    watch = Watch(parts.accesslog)
+    app.background += [runner, watch]
+    app.watcher = watch
     app.extensions["carnet"] = {
         Settings: settings,
         Database: parts.database,
@@ -267,6 +276,9 @@ def create_app(settings: Settings | None = None) -> Flask:
         LinkMint: parts.links,
         Vault: parts.vault,
         Outbox: parts.outbox,
+        KeyStore: parts.keys,
+        AccessLog: parts.accesslog,
+        Watch: watch,
         Postman: Postman(parts.outbox, parts.members.addresses),
         MemberStore: parts.members,
         ConsentStore: parts.consents,

@@ -105,17 +105,19 @@ class Service(Flask):
             key = own.caller.id
             member_id = (request.view_args or _NO_ARGS).get("member_id")
             if member_id and response.status_code < HTTPStatus.BAD_REQUEST:
-                self.note_look(own.caller, member_id)
+                self.look_noter(own.caller)(member_id)
         seconds = time.perf_counter() - began_at
         note(request, response, seconds=seconds, request_id=request_id, key=key)
         return response
 
-    def note_look(self, caller: Any, member_id: str) -> None:  # noqa: ANN401  # kit knows no callers
-        """Tell the watcher whose data this request shows, if the view says what it is for."""
-        request = request_ctx.request
+    def look_noter(self, caller: Any) -> Callable[[str], None]:  # noqa: ANN401  # kit knows no callers
+        """What tells the watcher of a member that this request shows, if its view says what for."""
+        request, watcher = request_ctx.request, self.watcher
         access = self._access(request)
-        if self.watcher and access and access.purpose and request.url_rule:
-            self.watcher.note(caller, member_id, access.purpose, request.url_rule.rule)
+        if watcher is None or access is None or not access.purpose or request.url_rule is None:
+            return _note_nothing
+        purpose, route = access.purpose, request.url_rule.rule
+        return lambda member_id: watcher.note(caller, member_id, purpose, route)
 
     def preprocess_request(self) -> ResponseReturnValue | None:
         """Let nobody past who may not: on by default, a public view opts out."""
@@ -139,6 +141,10 @@ class Service(Flask):
 
     def _access(self, request: Request) -> Access | None:
         return access_of(self.view_functions.get(request.endpoint or ""))
+
+
+def _note_nothing(_member_id: str) -> None:
+    """Nobody watches, or the view shows nothing of a member."""
 
 
 def _http_exception(error: HTTPException) -> Response | HTTPException:
