@@ -39,6 +39,7 @@ import loyalty.members.views
 import loyalty.messages.views
 import loyalty.operation.views
 import loyalty.referrals.views
+import loyalty.retention.views
 import loyalty.rewards.views
 import loyalty.simulation.jobs
 import loyalty.simulation.views
@@ -83,6 +84,12 @@ from loyalty.members.store import MemberStore
 from loyalty.messages.service import Postman
 from loyalty.messages.store import Outbox
 from loyalty.referrals.store import ReferralStore
+from loyalty.retention import tables as retention_tables
+from loyalty.retention.model import KIND as RETENTION
+from loyalty.retention.model import RetentionBusyError, Sweep
+from loyalty.retention.service import Keeper, apply_rules
+from loyalty.retention.service import job as retention_job
+from loyalty.retention.store import RetentionStore
 from loyalty.rewards.orders import Redeeming
 from loyalty.rewards.store import RewardStore
 from loyalty.simulation.model import EmptyPeriodError, question_of
@@ -124,6 +131,7 @@ BLUEPRINTS = (
     loyalty.jobs.views.blp,
     loyalty.messages.views.blp,
     loyalty.accesslog.views.blp,
+    loyalty.retention.views.blp,
     recommend.views.blp,
     loyalty.operation.views.blp,
 )
@@ -155,6 +163,7 @@ class Parts(NamedTuple):
     rewards: RewardStore
     tills: TillStore
     accesslog: AccessLog
+    retention: RetentionStore
 
     @property
     def stores(self) -> Stores:
@@ -167,6 +176,11 @@ class Parts(NamedTuple):
     def scan(self) -> JournalScan:
         """All journals, for what looks at the whole shop."""
         return JournalScan(self.database)
+
+    @property
+    def postman(self) -> Postman:
+        """Messages, with where they go."""
+        return Postman(self.outbox, self.members.addresses)
 
     @property
     def sources(self) -> Sources:
@@ -206,6 +220,7 @@ def assemble(settings: Settings, uri: str) -> Parts:
         rewards=RewardStore(database),
         tills=TillStore(database),
         accesslog=AccessLog(database),
+        retention=RetentionStore(database),
     )
 
 
@@ -230,6 +245,7 @@ def initialise(settings: Settings, parts: Parts) -> None:
         parts.rewards,
         parts.tills,
         parts.accesslog,
+        parts.retention,
     ):
         store.create_indexes()
     check = derive(root_secret(settings), "check").hex()
@@ -249,7 +265,23 @@ def job_kinds(parts: Parts) -> JobKinds:
     return {
         loyalty.simulation.jobs.KIND: loyalty.simulation.jobs.job(PastSources(scan, stores)),
         loyalty.audit.owing.KIND: loyalty.audit.owing.job(scan, stores, now),
+        RETENTION: retention_job(keeper(parts), now),
     }
+
+
+def keeper(parts: Parts) -> Keeper:
+    """What applying the rules of retention touches."""
+    sweeps = (
+        Sweep("access_log_days", "access_log", parts.accesslog.old, parts.accesslog.sweep),
+        Sweep("messages_days", "messages", parts.outbox.old, parts.outbox.sweep),
+        Sweep("jobs_days", "jobs", parts.jobs.old, parts.jobs.sweep),
+    )
+    return Keeper(parts.retention, parts.postman, sweeps, parts.retention.end, _no_eraser)
+
+
+def _no_eraser(member_id: str, reason: str) -> None:
+    """Nobody erases yet."""
+    raise NotImplementedError
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -278,8 +310,9 @@ def create_app(settings: Settings | None = None) -> Flask:
         Outbox: parts.outbox,
         KeyStore: parts.keys,
         AccessLog: parts.accesslog,
+        RetentionStore: parts.retention,
         Watch: watch,
-        Postman: Postman(parts.outbox, parts.members.addresses),
+        Postman: parts.postman,
         MemberStore: parts.members,
         ConsentStore: parts.consents,
         CatalogueStore: parts.catalogue,
@@ -695,7 +728,7 @@ def _refusals() -> Iterator[None]:
     """What the shop refuses, as one line."""
     try:
         yield
-    except (EmptyPeriodError, NoProgramError) as error:
+    except (EmptyPeriodError, NoProgramError, RetentionBusyError) as error:
         raise click.ClickException(error.detail) from error
 
 
@@ -755,6 +788,19 @@ def passage_command(settings: Settings, *, is_dry: bool) -> None:
         )
     _print([tables.upkeep_table(done)])
     click.echo(f"{done.members} members with something due, {done.written} entries written.")
+
+
+@main.command("retention")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Say what would go; write nothing.")
+@click.pass_obj
+def retention_command(settings: Settings, *, is_dry: bool) -> None:
+    """Warn and erase inactive members, and sweep away what is old. Safe to stop; run it daily."""
+    with _opened(settings) as parts, _refusals(), _bars() as bars:
+        applied = apply_rules(
+            clock=now, keeper=keeper(parts), is_dry=is_dry, progress=_counting(bars)
+        )
+    _print([retention_tables.table_of(applied)])
+    click.echo(f"{applied.looked_at} members looked at.")
 
 
 @main.command("redate")

@@ -67,6 +67,19 @@ class Outbox:
             return None
         return Marked(before["sent_at"] or at, before["sent_at"] is not None)
 
+    def take_back(self, message_id: str) -> bool:
+        """Remove a message that was not sent yet; whether it was."""
+        query = {"_id": ObjectId(message_id), "sent_at": None}
+        return self._messages.delete_one(query).deleted_count == 1
+
+    def old(self, before: datetime) -> int:
+        """How many messages were posted before a time."""
+        return self._messages.count_documents({"created_at": {"$lt": before}})
+
+    def sweep(self, before: datetime) -> int:
+        """Remove those; how many."""
+        return self._messages.delete_many({"created_at": {"$lt": before}}).deleted_count
+
     def held(self, member_id: str) -> Iterator[Held]:
         """Every message to a member; see `vault.model.Holder`."""
         for each in self._readable(self._messages.find({"member": member_id})):
