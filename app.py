@@ -39,6 +39,9 @@ import loyalty.members.views
 import loyalty.messages.views
 import loyalty.operation.views
 import loyalty.referrals.views
+import loyalty.register.model
+import loyalty.register.service
+import loyalty.register.views
 import loyalty.retention.views
 import loyalty.rewards.views
 import loyalty.simulation.jobs
@@ -79,11 +82,14 @@ from loyalty.kit.mongo import Document, connect, open_database
 from loyalty.kit.observe import configure_logs
 from loyalty.kit.service import Service
 from loyalty.kit.settings import Settings, SettingsError
+from loyalty.kit.sheets import csv_of
 from loyalty.kit.supervisor import StopAsked, owned_database, serve, stop_on_signals
 from loyalty.members.store import MemberStore
 from loyalty.messages.service import Postman
 from loyalty.messages.store import Outbox
 from loyalty.referrals.store import ReferralStore
+from loyalty.register import tables as register_tables
+from loyalty.register.store import RegisterStore
 from loyalty.retention import tables as retention_tables
 from loyalty.retention.model import KIND as RETENTION
 from loyalty.retention.model import RetentionBusyError, Sweep
@@ -132,6 +138,7 @@ BLUEPRINTS = (
     loyalty.messages.views.blp,
     loyalty.accesslog.views.blp,
     loyalty.retention.views.blp,
+    loyalty.register.views.blp,
     recommend.views.blp,
     loyalty.operation.views.blp,
 )
@@ -164,6 +171,7 @@ class Parts(NamedTuple):
     tills: TillStore
     accesslog: AccessLog
     retention: RetentionStore
+    register: RegisterStore
 
     @property
     def stores(self) -> Stores:
@@ -221,6 +229,7 @@ def assemble(settings: Settings, uri: str) -> Parts:
         tills=TillStore(database),
         accesslog=AccessLog(database),
         retention=RetentionStore(database),
+        register=RegisterStore(database),
     )
 
 
@@ -311,6 +320,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         KeyStore: parts.keys,
         AccessLog: parts.accesslog,
         RetentionStore: parts.retention,
+        RegisterStore: parts.register,
         Watch: watch,
         Postman: parts.postman,
         MemberStore: parts.members,
@@ -803,6 +813,31 @@ def retention_command(settings: Settings, *, is_dry: bool) -> None:
     click.echo(f"{applied.looked_at} members looked at.")
 
 
+@main.group("privacy")
+def privacy_group() -> None:
+    """What the shop has to keep about its processing."""
+
+
+@privacy_group.command("register")
+@click.option("--csv", "is_csv", is_flag=True, help="For a spreadsheet.")
+@click.pass_obj
+def register_command(settings: Settings, *, is_csv: bool) -> None:
+    """Print the register of processing activities (Art. 30 GDPR)."""
+    with _opened(settings) as parts:
+        body = loyalty.register.service.register(
+            at=now(),
+            controller=parts.register.controller(),
+            purposes=loyalty.register.model.purposes(),
+            scopes_by_purpose=loyalty.register.views.scopes_by_purpose(_bare_app()),
+            keys=parts.keys.all(),
+            rules=parts.retention.rules().rules,
+        )
+    if is_csv:
+        click.echo(csv_of(register_tables.HEADER, register_tables.rows_of(body)), nl=False)
+        return
+    _print(register_tables.tables_of(body))
+
+
 @main.command("redate")
 @click.option("--unit", default="points", show_default=True, help="Which point currency.")
 @click.option("--from-version", required=True, type=int, help="The version that dated the points.")
@@ -896,10 +931,14 @@ def openapi_command(file: Path, *, check: bool) -> None:
 
 def openapi() -> dict[str, Any]:
     """The OpenAPI document of the code as it is; needs no database."""
-    app = create_app(Settings(mongodb_uri="mongodb://localhost", secret="x" * 32))
-    with app.test_client() as client:
+    with _bare_app().test_client() as client:
         document: dict[str, Any] = json.loads(client.get("/openapi.json").data)
     return document
+
+
+def _bare_app() -> Flask:
+    """The application for what its views declare; never asked for data."""
+    return create_app(Settings(mongodb_uri="mongodb://localhost", secret="x" * 32))
 
 
 if __name__ == "__main__":
