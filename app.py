@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+import loyalty.accesslog.views
 import loyalty.audit.owing
 import loyalty.audit.views
 import loyalty.batches.views
@@ -40,9 +41,14 @@ import loyalty.households.views
 import loyalty.jobs.views
 import loyalty.journal.views
 import loyalty.members.views
+import loyalty.messages.views
 import loyalty.operation.views
 import loyalty.privacy.views
 import loyalty.referrals.views
+import loyalty.register.model
+import loyalty.register.service
+import loyalty.register.views
+import loyalty.retention.views
 import loyalty.rewards.views
 import loyalty.simulation.jobs
 import loyalty.simulation.views
@@ -58,6 +64,8 @@ from loyalty.access.secrets import SecretError, derive, root_secret
 from loyalty.access.service import Gatekeeper
 from loyalty.access.store import KeyStore
 from loyalty.access.tokens import TokenMint
+from loyalty.accesslog.store import AccessLog
+from loyalty.accesslog.watch import Watch
 from loyalty.audit import tables, upkeep
 from loyalty.audit.service import Scope, audit
 from loyalty.batches.service import Ground, Turnstile
@@ -65,6 +73,8 @@ from loyalty.batches.store import TillStore
 from loyalty.catalogue.store import CatalogueStore
 from loyalty.consent import ledger
 from loyalty.consent.chain import BadCheckpointError
+from loyalty.consent.gate import permits
+from loyalty.consent.model import RIGHTS
 from loyalty.consent.opt_in import OptIn
 from loyalty.consent.store import ConsentStore
 from loyalty.coupons.codes import CouponMint
@@ -86,20 +96,30 @@ from loyalty.kit.mongo import Document, connect, is_refused, open_database
 from loyalty.kit.observe import configure_logs
 from loyalty.kit.service import Service
 from loyalty.kit.settings import Settings, SettingsError
+from loyalty.kit.sheets import csv_of
 from loyalty.kit.supervisor import StopAsked, owned_database, serve, stop_on_signals
 from loyalty.members.rotation import SETTLE_SECONDS, IdentifierRotation, rotate_pepper
 from loyalty.members.store import MemberStore
+from loyalty.messages.service import Postman
 from loyalty.messages.store import Outbox
 from loyalty.privacy import commands as privacy
 from loyalty.privacy.certificate import Signer
 from loyalty.privacy.erasing import KIND as ERASURE
-from loyalty.privacy.erasing import Eraser
+from loyalty.privacy.erasing import Eraser, work
 from loyalty.privacy.erasing import job as erasure_job
-from loyalty.privacy.erasures import ErasureStore
+from loyalty.privacy.erasures import ErasureStore, new_erasure_id
 from loyalty.privacy.service import Desk
-from loyalty.privacy.standing import ConsentStanding, JournalEnd
+from loyalty.privacy.standing import ConsentLedger, ConsentStanding, JournalEnd
 from loyalty.privacy.store import CodeStore, RequestStore
 from loyalty.referrals.store import ReferralStore
+from loyalty.register import tables as register_tables
+from loyalty.register.store import RegisterStore
+from loyalty.retention import tables as retention_tables
+from loyalty.retention.model import KIND as RETENTION
+from loyalty.retention.model import RetentionBusyError, Sweep
+from loyalty.retention.service import Keeper, apply_rules
+from loyalty.retention.service import job as retention_job
+from loyalty.retention.store import RetentionStore
 from loyalty.rewards.orders import Redeeming
 from loyalty.rewards.store import RewardStore
 from loyalty.simulation.model import EmptyPeriodError, question_of
@@ -123,13 +143,13 @@ from recommend.jobs import train_and_promote
 from recommend.service import Popularity, Sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from marshmallow import Schema
     from marshmallow.fields import Field
     from pymongo import MongoClient
 
-    from loyalty.jobs.model import JobKinds
+    from loyalty.jobs.model import JobFunction, JobKinds, Report
     from loyalty.vault.model import Holder
 
 BLUEPRINTS = (
@@ -150,6 +170,10 @@ BLUEPRINTS = (
     loyalty.rewards.views.blp,
     loyalty.jobs.views.blp,
     loyalty.web.views.blp,
+    loyalty.messages.views.blp,
+    loyalty.accesslog.views.blp,
+    loyalty.retention.views.blp,
+    loyalty.register.views.blp,
     recommend.views.blp,
     loyalty.privacy.views.blp,
     loyalty.operation.views.blp,
@@ -201,27 +225,41 @@ class Parts(NamedTuple):
     households: HouseholdStore
     rewards: RewardStore
     tills: TillStore
+    accesslog: AccessLog
+    retention: RetentionStore
+    register: RegisterStore
     requests: RequestStore
     codes: CodeStore
     erasures: ErasureStore
     signer: Signer
     code_secret: bytes
+    consent_secret: bytes
 
     @property
     def desk(self) -> Desk:
-        """Where the rights of members are exercised."""
+        """Where the rights of members are exercised, but for their erasure."""
+        return self._desk(self.holders(self.database, self.vault), self.vault)
+
+    @property
+    def eraser_desk(self) -> Desk:
+        """The same through the database's user who may change and remove facts."""
+        held = self.holders(self.eraser_database, self.eraser_vault)
+        return self._desk(held, self.eraser_vault)
+
+    def _desk(self, holders: Sequence[Holder], vault: Vault) -> Desk:
         return Desk(
             requests=self.requests,
             codes=self.codes,
             erasures=self.erasures,
             members=self.members,
             outbox=self.outbox,
-            vault=self.vault,
+            vault=vault,
             standing=ConsentStanding(self.consents, self.members),
-            journal=JournalEnd(self.database),
-            holders=self.holders,
+            journal=JournalEnd(self.eraser_database),
+            holders=holders,
             signer=self.signer,
             code_secret=self.code_secret,
+            ledger=ConsentLedger(self.consents),
         )
 
     @property
@@ -236,19 +274,32 @@ class Parts(NamedTuple):
         """All journals, for what looks at the whole shop."""
         return JournalScan(self.database)
 
-    @property
-    def holders(self) -> tuple[Holder, ...]:
-        """Whoever keeps something about members, through the eraser's user.
+    def holders(self, database: Database[Document], vault: Vault) -> tuple[Holder, ...]:
+        """Whoever keeps something about members, in the order of an export.
 
         The members come first: once a member is gone, nothing new can be tied to it.
         """
-        database, vault = self.eraser_database, self.eraser_vault
         return (
             MemberStore(database, vault, Peppers(database, vault)),
             ReferralStore(database),
             HouseholdStore(database, vault),
+            ConsentStore(database, vault, secret=self.consent_secret),
+            RequestStore(database, vault),
+            CodeStore(database),
             Outbox(database, vault),
+            AccessLog(database),
+            RetentionStore(database),
         )
+
+    @property
+    def postman(self) -> Postman:
+        """Messages, with where they go."""
+
+        def addresses(member_ids: Sequence[str], kind: str) -> Mapping[str, str]:
+            may = permits(member_ids, RIGHTS, at=now(), consents=self.consents)
+            return self.members.addresses(may.values(), kind)
+
+        return Postman(self.outbox, addresses)
 
     @property
     def sources(self) -> Sources:
@@ -263,6 +314,7 @@ def assemble(settings: Settings, uri: str) -> Parts:
     root = root_secret(settings)
     vault = _vault(settings, client)
     peppers = Peppers(database, vault)
+    consent_secret = derive(root, "consent-checkpoints")
     eraser_database, eraser_vault = database, vault
     if settings.eraser_uri:
         eraser = connect(settings.eraser_uri, timeout_seconds=settings.database_timeout_seconds)
@@ -279,7 +331,7 @@ def assemble(settings: Settings, uri: str) -> Parts:
         peppers=peppers,
         outbox=Outbox(database, vault),
         members=MemberStore(database, vault, peppers),
-        consents=ConsentStore(database, vault, secret=derive(root, "consent-checkpoints")),
+        consents=ConsentStore(database, vault, secret=consent_secret),
         catalogue=CatalogueStore(database, timeout_seconds=settings.database_timeout_seconds),
         versions=VersionStore(database),
         journal=JournalStore(database, timeout_seconds=settings.database_timeout_seconds),
@@ -297,6 +349,10 @@ def assemble(settings: Settings, uri: str) -> Parts:
         erasures=ErasureStore(vault.database),
         signer=Signer(derive(root, "erasure-certificates")),
         code_secret=derive(root, "identity-codes"),
+        consent_secret=consent_secret,
+        accesslog=AccessLog(database),
+        retention=RetentionStore(database),
+        register=RegisterStore(database),
     )
 
 
@@ -324,6 +380,8 @@ def _create_indexes(parts: Parts) -> None:
         parts.requests,
         parts.codes,
         parts.erasures,
+        parts.accesslog,
+        parts.retention,
     ):
         store.create_indexes()
 
@@ -359,11 +417,41 @@ def job_kinds(parts: Parts) -> JobKinds:
         loyalty.simulation.jobs.KIND: loyalty.simulation.jobs.job(PastSources(scan, stores)),
         loyalty.audit.owing.KIND: loyalty.audit.owing.job(scan, stores, now),
         ERASURE: erasure_job(lambda told: _eraser(parts, told.progress)),
+        RETENTION: _retain(parts),
     }
 
 
 def _eraser(parts: Parts, progress: Callable[[int, int, str], None]) -> Eraser:
-    return Eraser(parts.desk, now, time.sleep, progress)
+    return Eraser(parts.eraser_desk, now, time.sleep, progress)
+
+
+def _retain(parts: Parts) -> JobFunction:
+    """Apply the rules of retention, then carry out the erasures that these began."""
+    apply_them = retention_job(keeper(parts), now)
+
+    def run(params: Mapping[str, Any], told: Report) -> Mapping[str, Any]:
+        applied = apply_them(params, told)
+        work(_eraser(parts, told.progress))
+        return applied
+
+    return run
+
+
+def keeper(parts: Parts) -> Keeper:
+    """What applying the rules of retention touches."""
+    sweeps = (
+        Sweep("access_log_days", "access_log", parts.accesslog.old, parts.accesslog.sweep),
+        Sweep("messages_days", "messages", parts.outbox.old, parts.outbox.sweep),
+        Sweep("jobs_days", "jobs", parts.jobs.old, parts.jobs.sweep),
+    )
+    erasures = parts.erasures
+
+    def erase(member_id: str, reason: str) -> None:
+        # The tombstone only: `work` then does them all together, for each takes half a minute.
+        at = now()
+        erasures.begin(new_erasure_id(), member_id, reason=reason, asked_at=at, at=at)
+
+    return Keeper(parts.retention, parts.postman, sweeps, parts.retention.end, erase)
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -380,7 +468,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     sources = parts.sources
     stores = parts.stores
     runner = Runner(parts.jobs, job_kinds(parts), at_once=settings.jobs_at_once)
-    app.background.append(runner)
+    watch = Watch(parts.accesslog)
+    app.background += [runner, watch]
+    app.watcher = watch
     app.extensions["carnet"] = {
         Settings: settings,
         Database: parts.database,
@@ -390,6 +480,12 @@ def create_app(settings: Settings | None = None) -> Flask:
         Outbox: parts.outbox,
         OptIn: OptIn(parts.outbox, parts.links, settings.url),
         Desk: parts.desk,
+        KeyStore: parts.keys,
+        AccessLog: parts.accesslog,
+        RetentionStore: parts.retention,
+        RegisterStore: parts.register,
+        Watch: watch,
+        Postman: parts.postman,
         MemberStore: parts.members,
         ConsentStore: parts.consents,
         CatalogueStore: parts.catalogue,
@@ -480,6 +576,12 @@ def _document(app: Flask) -> None:
     redemption_id = {"type": "string", "pattern": f"^{redemption.regex}$"}
     app.url_map.converters["redemption"] = redemption
     api.register_converter(redemption, lambda _: redemption_id)
+    message_id = {
+        "type": "string",
+        "pattern": f"^{loyalty.messages.views.MessageIdConverter.regex}$",
+    }
+    app.url_map.converters["message"] = loyalty.messages.views.MessageIdConverter
+    api.register_converter(loyalty.messages.views.MessageIdConverter, lambda _: message_id)
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)
     for pages in PAGES:
@@ -822,7 +924,7 @@ def _refusals() -> Iterator[None]:
     """What the shop refuses, as one line."""
     try:
         yield
-    except (EmptyPeriodError, NoProgramError) as error:
+    except (EmptyPeriodError, NoProgramError, RetentionBusyError) as error:
         raise click.ClickException(error.detail) from error
 
 
@@ -884,6 +986,46 @@ def passage_command(settings: Settings, *, is_dry: bool) -> None:
     click.echo(f"{done.members} members with something due, {done.written} entries written.")
 
 
+@main.command("retention")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Say what would go; write nothing.")
+@click.pass_obj
+def retention_command(settings: Settings, *, is_dry: bool) -> None:
+    """Warn and erase inactive members, and sweep away what is old. Safe to stop; run it daily."""
+    with _opened(settings) as parts, _refusals(), _bars() as bars:
+        applied = apply_rules(
+            clock=now, keeper=keeper(parts), is_dry=is_dry, progress=_counting(bars)
+        )
+        if not is_dry:
+            work(_eraser(parts, _counting(bars)))
+    _print([retention_tables.table_of(applied)])
+    click.echo(f"{applied.looked_at} members looked at.")
+
+
+@main.group("privacy")
+def privacy_group() -> None:
+    """Requests of members, erasures and their certificates, and the register of processing."""
+
+
+@privacy_group.command("register")
+@click.option("--csv", "is_csv", is_flag=True, help="For a spreadsheet.")
+@click.pass_obj
+def register_command(settings: Settings, *, is_csv: bool) -> None:
+    """Print the register of processing activities (Art. 30 GDPR)."""
+    with _opened(settings) as parts:
+        body = loyalty.register.service.register(
+            at=now(),
+            controller=parts.register.controller(),
+            purposes=loyalty.register.model.purposes(parts.consents.purposes.all()),
+            scopes_by_purpose=loyalty.register.views.scopes_by_purpose(_bare_app()),
+            keys=parts.keys.all(),
+            rules=parts.retention.rules().rules,
+        )
+    if is_csv:
+        click.echo(csv_of(register_tables.HEADER, register_tables.rows_of(body)), nl=False)
+        return
+    _print(register_tables.tables_of(body))
+
+
 @main.command("redate")
 @click.option("--unit", default="points", show_default=True, help="Which point currency.")
 @click.option("--from-version", required=True, type=int, help="The version that dated the points.")
@@ -933,11 +1075,6 @@ def restore_check_command(settings: Settings, tombstones: BinaryIO | None, *, is
     _print([privacy.restored_table(found)])
     click.echo(privacy.restored_line(found))
     raise SystemExit(1 if found.left else 0)
-
-
-@main.group("privacy")
-def privacy_group() -> None:
-    """Requests of members, erasures and their certificates."""
 
 
 @privacy_group.command("requests")
@@ -1157,10 +1294,14 @@ def openapi_command(file: Path, *, check: bool) -> None:
 
 def openapi() -> dict[str, Any]:
     """The OpenAPI document of the code as it is; needs no database."""
-    app = create_app(Settings(mongodb_uri="mongodb://localhost", secret="x" * 32))
-    with app.test_client() as client:
+    with _bare_app().test_client() as client:
         document: dict[str, Any] = json.loads(client.get("/openapi.json").data)
     return document
+
+
+def _bare_app() -> Flask:
+    """The application for what its views declare; never asked for data."""
+    return create_app(Settings(mongodb_uri="mongodb://localhost", secret="x" * 32))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from flask import Response, request
 
 from loyalty.consent.gpc import is_signalled
 from loyalty.kit.clock import now
-from loyalty.kit.http import NDJSON_TYPE, Answer, Blueprint, answer, provided
+from loyalty.kit.http import NDJSON_TYPE, Answer, Blueprint, answer, look_noter, provided
 from loyalty.kit.settings import Settings
 from loyalty.members.model import MemberNotFoundError
 from recommend import picks, service
@@ -18,7 +18,7 @@ from recommend.schemas import AudienceSchema, RecommendationsSchema, WhereSchema
 from recommend.service import BECAUSE, Popularity, Sources
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from recommend.service import Recommended
 
@@ -120,11 +120,12 @@ def list_picks(query: dict[str, Any]) -> Answer:
     )
     seconds = provided(Settings).database_timeout_seconds
     rows = picks.stream(audience, batch_seconds=seconds * 5)
-    return Response(_lines(rows), content_type=NDJSON_TYPE)
+    return Response(_lines(rows, look_noter()), content_type=NDJSON_TYPE)
 
 
-def _lines(rows: Iterator[picks.MemberPicks]) -> Iterator[bytes]:
+def _lines(rows: Iterator[picks.MemberPicks], note_look: Callable[[str], None]) -> Iterator[bytes]:
     for row in rows:
+        note_look(row.member_id)
         body = {
             "member_id": row.member_id,
             "address": row.address,

@@ -53,7 +53,7 @@ def whole_desk(parts: Parts) -> Desk:
         CollectionHolder(database, "identifiers", category="membership"),
         CollectionHolder(database, "members", "_id", category="membership"),
     )
-    return parts.desk._replace(holders=(*parts.holders, *more))
+    return parts.desk._replace(holders=(*parts.desk.holders, *more))
 
 
 class Clock:

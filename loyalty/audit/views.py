@@ -18,7 +18,15 @@ from loyalty.jobs.views import JOB_EXAMPLE, body_of
 from loyalty.journal.drafts import Stores
 from loyalty.journal.scan import JournalScan
 from loyalty.kit.clock import now
-from loyalty.kit.http import Answer, Blueprint, answer, idempotency_key, provided, replayed
+from loyalty.kit.http import (
+    Answer,
+    Blueprint,
+    answer,
+    idempotency_key,
+    note_look,
+    provided,
+    replayed,
+)
 from loyalty.versions.model import NoProgramError
 from loyalty.versions.service import ProgramShelf
 
@@ -129,6 +137,8 @@ def list_expiries(query: dict[str, Any]) -> Answer:
         scan=provided(JournalScan),
         consents=provided(Stores).consents,
     )
+    for member_id, _ in page.found:
+        note_look(member_id)
     members = [
         {"member_id": member_id, "expiries": [each._asdict() for each in found]}
         for member_id, found in page.found

@@ -22,7 +22,7 @@ from loyalty.households.schemas import (
 from loyalty.households.store import HouseholdStore
 from loyalty.journal.drafts import Stores
 from loyalty.kit.clock import now
-from loyalty.kit.http import Answer, Blueprint, idempotency_key, provided, replayed
+from loyalty.kit.http import Answer, Blueprint, idempotency_key, note_look, provided, replayed
 from loyalty.kit.idempotency import KeyReusedError
 from loyalty.members.model import MemberNotFoundError
 from loyalty.members.store import MemberStore
@@ -44,6 +44,8 @@ _EXAMPLE = {
 
 def _body(household: Household) -> dict[str, Any]:
     ids = [each.member_id for each in household.members]
+    for member_id in ids:
+        note_look(member_id)
     pooling = set(service.agreeing(ids, at=now(), consents=provided(ConsentStore)))
     return {
         "id": household.id,
@@ -150,6 +152,8 @@ def show_points(query: dict[str, Any], household_id: str) -> Answer:
         stores=provided(Stores),
         unit=query["unit"],
     )
+    for each in shares:
+        note_look(each.member_id)
     return {
         "household_id": household_id,
         "unit": query["unit"],

@@ -217,6 +217,14 @@ class JobStore:
         }
         self._let_go(job.id, lease_id, change)
 
+    def old(self, before: datetime) -> int:
+        """How many jobs were finished before a time."""
+        return self._jobs.count_documents({"finished_at": {"$lt": before}})
+
+    def sweep(self, before: datetime) -> int:
+        """Remove those, with their results; how many."""
+        return self._jobs.delete_many({"finished_at": {"$lt": before}}).deleted_count
+
     def ask_to_cancel(self, job_id: str, *, at: datetime) -> Job | None:
         """Cancel a job that waits, or mark one that runs; None if it is finished or not there."""
         query = {"_id": job_id, "status": {"$in": ["queued", "running"]}}

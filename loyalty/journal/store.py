@@ -261,11 +261,17 @@ class JournalStore:
         found = self._journal.find(query).sort("seq", ASCENDING)
         return [entry_from_document(each) for each in found.limit(RELATED_MAX)]
 
-    def history(self, permit: Permit, *, limit: int) -> list[PastBasket]:
-        """A member's newest purchases and returns, newest first: bounded, whatever came before."""
+    def history(
+        self, permit: Permit, *, limit: int, since: datetime | None = None
+    ) -> list[PastBasket]:
+        """A member's newest purchases and returns, newest first: bounded, whatever came before.
+
+        With `since`, those of them that happened at that time or later.
+        """
         query = {"member": permit.member_id, "kind": {"$in": ["purchase", "return"]}}
         found = self._journal.find(query, _BASKET).sort("seq", DESCENDING).limit(limit)
-        return [_past_basket(each) for each in found]
+        baskets = (_past_basket(each) for each in found)
+        return [each for each in baskets if since is None or each.occurred_at >= since]
 
     def histories(self, permits: Iterable[Permit], *, limit: int) -> dict[str, list[PastBasket]]:
         """The same of many members; who has none is missing.

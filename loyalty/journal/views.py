@@ -47,7 +47,7 @@ from loyalty.journal.wallet import wallet
 from loyalty.kit import cursor
 from loyalty.kit.clock import now
 from loyalty.kit.cursor import UnknownCursorError
-from loyalty.kit.http import Answer, Blueprint, answer, provided, replayed
+from loyalty.kit.http import Answer, Blueprint, answer, note_look, provided, replayed
 from loyalty.members.model import (
     IdentifierTakenError,
     InvalidIdentifierError,
@@ -120,6 +120,7 @@ _RECORDING = (
 
 
 def _recorded(recorded: Recorded) -> Answer:
+    note_look(recorded.entry.member_id)
     return replayed(told(recorded), 201, is_replay=recorded.is_replay)
 
 
@@ -437,6 +438,7 @@ def show_entry(entry_id: str) -> Answer:
     if entry is None or g.caller.member_id not in (None, entry.member_id):
         raise EntryNotFoundError
     _staff_gate(entry.member_id, stores)
+    note_look(entry.member_id)
     return _entry(entry)
 
 

@@ -392,6 +392,18 @@ def idempotency_key() -> str | None:
     return f"{g.caller.id}:{given}"
 
 
+def note_look(member_id: str) -> None:
+    """Say that the caller was shown what is known of a member that the path does not name."""
+    if member_id != (request.view_args or {}).get("member_id"):
+        look_noter()(member_id)
+
+
+def look_noter() -> Callable[[str], None]:
+    """The same for a stream, whose rows are made when the request is over."""
+    noter: Callable[[str], None] = current_app.look_noter(g.caller)  # type: ignore[attr-defined]
+    return noter
+
+
 def answer(body: dict[str, Any], status: int = 200) -> Response:
     """A finished JSON answer, for views that are called often: nothing looks at it again."""
     return Response(orjson.dumps(body, option=ORJSON_OPTIONS), status, _JSON)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pymongo
 from flask import Flask, Request, Response
@@ -20,7 +20,7 @@ from loyalty.kit.observe import log, note, request_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeAlias
+    from typing import TypeAlias
 
     from flask.typing import ResponseReturnValue
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     Admit: TypeAlias = Callable[[str, Access, str | None], Any]
 
 
+_NO_ARGS: dict[str, Any] = {}
+
+
 class Background(Protocol):
     """Something that runs beside the requests, in a thread of its own."""
 
@@ -39,6 +42,13 @@ class Background(Protocol):
 
     def stop(self) -> None:
         """End, within seconds."""
+
+
+class Watcher(Protocol):
+    """Who is told, in each request, whose data a caller was shown."""
+
+    def note(self, caller: Any, member_id: str, purpose: str, route: str) -> None:  # noqa: ANN401  # kit knows no callers
+        """Keep it; at once and without waiting for anything."""
 
 
 class Service(Flask):
@@ -54,6 +64,7 @@ class Service(Flask):
         super().__init__(name, static_folder=None)
         self.settings = settings
         self._admit = admit
+        self.watcher: Watcher | None = None
         self.background: list[Background] = []
         self.url_map.strict_slashes = False
         self.url_map.merge_slashes = False
@@ -89,10 +100,24 @@ class Service(Flask):
         if "Cache-Control" not in headers:
             # No cache between us and the caller keeps an answer about a person.
             headers.add("Cache-Control", "no-store")
-        key = own.caller.id if "caller" in own else ""
+        key = ""
+        if "caller" in own:
+            key = own.caller.id
+            member_id = (request.view_args or _NO_ARGS).get("member_id")
+            if member_id and response.status_code < HTTPStatus.BAD_REQUEST:
+                self.look_noter(own.caller)(member_id)
         seconds = time.perf_counter() - began_at
         note(request, response, seconds=seconds, request_id=request_id, key=key)
         return response
+
+    def look_noter(self, caller: Any) -> Callable[[str], None]:  # noqa: ANN401  # kit knows no callers
+        """What tells the watcher of a member that this request shows, if its view says what for."""
+        request, watcher = request_ctx.request, self.watcher
+        access = self._access(request)
+        if watcher is None or access is None or not access.purpose or request.url_rule is None:
+            return _note_nothing
+        purpose, route = access.purpose, request.url_rule.rule
+        return lambda member_id: watcher.note(caller, member_id, purpose, route)
 
     def preprocess_request(self) -> ResponseReturnValue | None:
         """Let nobody past who may not: on by default, a public view opts out."""
@@ -116,6 +141,10 @@ class Service(Flask):
 
     def _access(self, request: Request) -> Access | None:
         return access_of(self.view_functions.get(request.endpoint or ""))
+
+
+def _note_nothing(_member_id: str) -> None:
+    """Nobody watches, or the view shows nothing of a member."""
 
 
 def _http_exception(error: HTTPException) -> Response | HTTPException:

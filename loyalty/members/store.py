@@ -150,6 +150,10 @@ class MemberStore:
         if not self._members.update_one({"_id": member_id}, change).matched_count:
             raise MemberNotFoundError
 
+    def note_login(self, member_id: str, *, at: datetime) -> None:
+        """Keep that the shop has just recognised the member by a login: it is active."""
+        self._members.update_one({"_id": member_id}, {"$max": {"login_at": at}})
+
     def request(self, request_key: str) -> tuple[str, str] | None:
         """The member and the fingerprint of an enrolment with that idempotency key."""
         found = self._members.find_one({"request.key": request_key}, {"request": 1})

@@ -9,7 +9,7 @@ from werkzeug.routing import BaseConverter
 
 from loyalty.access.tokens import TokenMint, is_fresh
 from loyalty.kit.clock import now
-from loyalty.kit.http import Answer, Blueprint, idempotency_key, provided, replayed
+from loyalty.kit.http import Answer, Blueprint, idempotency_key, note_look, provided, replayed
 from loyalty.members import service
 from loyalty.members.model import (
     MEMBER_ID_PATTERN,
@@ -109,7 +109,9 @@ def enrol(body: dict[str, Any]) -> Answer:
 @blp.raises(MemberNotFoundError, InvalidIdentifierError)
 def lookup(body: dict[str, Any]) -> Answer:
     """Look a member up by any identifier."""
-    return _body(service.find(body["identifier"], members=provided(MemberStore)))
+    found = service.find(body["identifier"], members=provided(MemberStore))
+    note_look(found.id)
+    return _body(found)
 
 
 @blp.route("/members/<member:member_id>")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+from loyalty.kit.errors import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,6 +14,20 @@ if TYPE_CHECKING:
 MessageKind: TypeAlias = Literal[
     "confirm_consent", "identity_code", "inactivity_warning", "request_received", "request_done"
 ]
+
+
+class MessageNotFoundError(NotFoundError):
+    """No message has that id, or it expired."""
+
+    code = "message_not_found"
+    title = "There is no such message"
+
+
+class Marked(NamedTuple):
+    """When a message was first marked as sent, and whether that was before this call."""
+
+    sent_at: datetime
+    is_replay: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from bson import ObjectId
-from pymongo import ASCENDING, IndexModel
+from pymongo import ASCENDING, IndexModel, ReturnDocument
+from pymongo.errors import DuplicateKeyError
 
-from loyalty.messages.model import Message
+from loyalty.messages.model import Marked, Message
 from loyalty.vault.model import Held, ShreddedError
 
 if TYPE_CHECKING:
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 
     from loyalty.kit.mongo import Document
     from loyalty.vault.store import Vault
+
+# Messages whose key is gone are there for the moments of an erasure only.
+SHREDDED_MAX = 1_000
 
 
 class Outbox:
@@ -38,34 +44,41 @@ class Outbox:
         )
 
     def post(self, message: Message) -> None:
-        """Keep a message for the tool that sends it."""
-        self._messages.insert_one(
-            {
-                "_id": ObjectId(message.id),
-                "member": message.member_id,
-                "kind": message.kind,
-                "channel": message.channel,
-                "language": message.language,
-                "sealed": self._vault.seal(message.member_id, dict(message.content)),
-                "created_at": message.created_at,
-                "expires_at": message.expires_at,
-                "sent_at": None,
-            }
-        )
+        """Keep a message for the tool that sends it. The same id again changes nothing."""
+        with suppress(DuplicateKeyError):
+            self._messages.insert_one(self._document(message))
 
     def waiting(self, *, after: str | None, limit: int, at: datetime) -> list[Message]:
         """Messages that were not sent and still hold, oldest first."""
         query: Document = {"sent_at": None, "expires_at": {"$gt": at}}
         if after is not None:
             query["_id"] = {"$gt": ObjectId(after)}
-        found = self._messages.find(query).sort("_id", ASCENDING).limit(limit)
-        return list(self._readable(found))
+        found = self._messages.find(query).sort("_id", ASCENDING).limit(limit + SHREDDED_MAX)
+        return list(islice(self._readable(found.batch_size(limit + 1)), limit))
 
-    def mark_sent(self, message_id: str, *, at: datetime) -> bool:
-        """Note that a message went out; whether there is such a message. Again changes nothing."""
+    def mark_sent(self, message_id: str, *, at: datetime) -> Marked | None:
+        """Note that a message went out; nothing if there is none. Again changes nothing."""
         query = {"_id": ObjectId(message_id)}
         change = [{"$set": {"sent_at": {"$ifNull": ["$sent_at", at]}}}]
-        return self._messages.update_one(query, change).matched_count == 1
+        before = self._messages.find_one_and_update(
+            query, change, {"sent_at": 1}, return_document=ReturnDocument.BEFORE
+        )
+        if before is None:
+            return None
+        return Marked(before["sent_at"] or at, before["sent_at"] is not None)
+
+    def take_back(self, message_id: str) -> bool:
+        """Remove a message that was not sent yet; whether it was."""
+        query = {"_id": ObjectId(message_id), "sent_at": None}
+        return self._messages.delete_one(query).deleted_count == 1
+
+    def old(self, before: datetime) -> int:
+        """How many messages were posted before a time."""
+        return self._messages.count_documents({"created_at": {"$lt": before}})
+
+    def sweep(self, before: datetime) -> int:
+        """Remove those; how many."""
+        return self._messages.delete_many({"created_at": {"$lt": before}}).deleted_count
 
     def held(self, member_id: str) -> Iterator[Held]:
         """Every message to a member; see `vault.model.Holder`."""
@@ -77,6 +90,19 @@ class Outbox:
     def erase(self, member_id: str) -> Mapping[str, int]:
         """Remove every message to a member; see `vault.model.Holder`."""
         return {"messages": self._messages.delete_many({"member": member_id}).deleted_count}
+
+    def _document(self, message: Message) -> Document:
+        return {
+            "_id": ObjectId(message.id),
+            "member": message.member_id,
+            "kind": message.kind,
+            "channel": message.channel,
+            "language": message.language,
+            "sealed": self._vault.seal(message.member_id, dict(message.content)),
+            "created_at": message.created_at,
+            "expires_at": message.expires_at,
+            "sent_at": None,
+        }
 
     def _readable(self, documents: Iterator[Document]) -> Iterator[Message]:
         for each in documents:

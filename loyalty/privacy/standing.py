@@ -6,18 +6,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pymongo.errors import DuplicateKeyError
 
-from loyalty.consent.model import (
-    MARKETING,
-    MARKETING_CHANNELS,
-    PURPOSES,
-    PURPOSES_BY_CHANNEL,
-    Decision,
-)
-from loyalty.consent.service import record
+from loyalty.consent import service
+from loyalty.consent.model import Decision
 from loyalty.kit.errors import UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from datetime import datetime
 
     from loyalty.consent.store import ConsentStore
@@ -73,17 +67,28 @@ class ConsentStanding:
 
     def withdraw_all(self, member_id: str, *, at: datetime, by: str, method: str) -> None:
         """Withdraw everything; see `Standing`."""
-        pairs = [(each, None) for each in PURPOSES if each not in PURPOSES_BY_CHANNEL]
-        marketing = [(MARKETING, channel) for channel in MARKETING_CHANNELS]
-        self._record(member_id, [*pairs, *marketing], at=at, by=by, method=method)
+        service.withdraw_all(
+            member_id,
+            at=at,
+            by=by,
+            method=method,
+            consents=self._consents,
+            members=self._members,
+        )
 
     def restrict(
         self, member_id: str, *, restricted: bool, at: datetime, by: str, method: str
     ) -> None:
         """Put aside, or lift that; see `Standing`."""
-        if not restricted:
-            raise UnavailableError("A restriction is lifted by granting again.")
-        self.withdraw_all(member_id, at=at, by=by, method=method)
+        service.restrict(
+            member_id,
+            restricted=restricted,
+            at=at,
+            by=by,
+            method=method,
+            consents=self._consents,
+            members=self._members,
+        )
 
     def object_to(
         self,
@@ -96,34 +101,29 @@ class ConsentStanding:
         method: str,
     ) -> None:
         """Object; see `Standing`."""
-        channels: tuple[str | None, ...] = (channel,)
-        if channel is None and purpose in PURPOSES_BY_CHANNEL:
-            channels = MARKETING_CHANNELS
-        pairs = [(purpose, each) for each in channels]
-        self._record(member_id, pairs, at=at, by=by, method=method)
-
-    def _record(
-        self,
-        member_id: str,
-        pairs: Sequence[tuple[str, str | None]],
-        *,
-        at: datetime,
-        by: str,
-        method: str,
-    ) -> None:
-        decisions = [
-            Decision(purpose, granted=False, channel=channel) for purpose, channel in pairs
-        ]
-        record(
+        service.record(
             member_id,
-            decisions,
+            [Decision(purpose, granted=False, channel=channel, objection=True)],
             method=method,
-            notice_version=None,
             at=at,
             by=by,
             consents=self._consents,
             members=self._members,
         )
+
+
+class ConsentLedger:
+    """What an erasure takes off the consents' checkpoints, for the certificate."""
+
+    def __init__(self, consents: ConsentStore) -> None:
+        self._consents = consents
+
+    def contribution(self, member_id: str) -> Mapping[str, Any]:
+        """By checkpoint, the sum and the number of records; see `Ledger`."""
+        return {
+            str(number): {"sum": f"{lost.sum:064x}", "records": lost.records}
+            for number, lost in self._consents.contribution(member_id)
+        }
 
 
 class JournalEnd:

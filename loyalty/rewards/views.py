@@ -26,7 +26,7 @@ from loyalty.kit import cursor
 from loyalty.kit.clock import now
 from loyalty.kit.cursor import UnknownCursorError
 from loyalty.kit.errors import TooLargeError, UnsupportedMediaError
-from loyalty.kit.http import Answer, Blueprint, answer, ndjson_lines, provided, replayed
+from loyalty.kit.http import Answer, Blueprint, answer, ndjson_lines, note_look, provided, replayed
 from loyalty.kit.idempotency import KeyReusedError
 from loyalty.members.model import InvalidIdentifierError, MemberNotFoundError
 from loyalty.rewards import orders, payment, redemptions, service
@@ -358,6 +358,7 @@ def _value(done: Redemption) -> dict[str, Any]:
 def _redemption(done: Redemption, at: datetime | None = None) -> dict[str, Any]:
     """The redemption; without a moment as it was right after its last entry."""
     document = done.held.activity
+    note_look(done.held.member_id)
     return {
         "redemption_id": done.held.id,
         "member_id": done.held.member_id,

@@ -15,7 +15,7 @@ from loyalty.journal.model import (
     UnknownUnitError,
 )
 from loyalty.kit.clock import now
-from loyalty.kit.http import Answer, Blueprint, provided, replayed
+from loyalty.kit.http import Answer, Blueprint, note_look, provided, replayed
 from loyalty.members.model import InvalidIdentifierError, KeyReusedError, MemberNotFoundError
 from loyalty.program.lots import available
 from loyalty.program.model import POINTS
@@ -72,6 +72,7 @@ def post_transfer(body: dict[str, Any]) -> Answer:
     become active and expire.
     """
     done = service.transfer(body, caller=g.caller, at=now(), stores=provided(Stores))
+    note_look(done.entry.member_id)
     entry, unit = done.entry, body.get("unit", POINTS)
     answer = {
         "entry_id": entry.id,

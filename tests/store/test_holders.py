@@ -57,13 +57,13 @@ def household(parts: Parts, *members: str, name: str | None = None) -> str:
 
 
 def held(parts: Parts, member_id: str) -> list[Any]:
-    return [each for holder in parts.holders for each in holder.held(member_id)]
+    return [each for holder in parts.eraser_desk.holders for each in holder.held(member_id)]
 
 
 def erase(parts: Parts, member_id: str) -> dict[str, int]:
     """How many documents went, by collection."""
     gone: dict[str, int] = {}
-    for holder in parts.holders:
+    for holder in parts.eraser_desk.holders:
         gone.update(holder.erase(member_id))
     return gone
 

@@ -255,7 +255,7 @@ def test_the_eraser_may_erase_shred_and_rotate(guarded_shop: Api, guarded_parts:
     rotation = IdentifierRotation(parts.eraser_database, parts.eraser_vault, peppers)
     rotate_pepper(rotation, peppers, wait=lambda _: None, progress=lambda *_: None)
     assert parts.eraser_vault.shred(member)
-    for holder in parts.holders:
+    for holder in parts.eraser_desk.holders:
         holder.erase(member)
     for name in ("journal", "consents"):
         assert parts.eraser_database[name].delete_many({"member": member}).deleted_count

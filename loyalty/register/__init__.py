@@ -1,0 +1,1 @@
+"""The register of processing (Art. 30 GDPR), worked out from what is configured."""
