@@ -13,8 +13,10 @@ import pytest
 from loyalty.access.links import LinkMint
 from loyalty.consent import ledger, opt_in, service
 from loyalty.consent.model import PURPOSES, AlreadyConfirmedError, Decision
+from loyalty.consent.purpose_store import PurposeShelf, PurposeStore
 from loyalty.consent.purposes import built_in
 from loyalty.kit.clock import now
+from tests.api.test_authentication import Clock
 from tests.builders import dump, mint_key, unique
 
 if TYPE_CHECKING:
@@ -85,6 +87,17 @@ def test_a_built_in_purpose_never_stands_on_less(api: Api, basis: str) -> None:
     refused = api.put("/v1/purposes", body, expect=409).get_json()
     assert refused["code"] == "weaker_basis"
     assert refused["errors"][0]["field"] == "purposes.0.basis"
+
+
+def test_a_changed_purpose_holds_on_every_worker_within_a_second(parts: Parts) -> None:
+    clock = Clock()
+    shelf = PurposeShelf(PurposeStore(parts.database), monotonic=clock)
+    assert shelf.all()["analytics"].expires_in_months == 36
+    fresh = built_in()["analytics"]._replace(expires_in_months=1)
+    parts.consents.purposes.put([fresh])
+    assert shelf.all()["analytics"].expires_in_months == 36
+    clock.seconds += 1
+    assert shelf.all()["analytics"] == fresh
 
 
 def test_a_notice_is_kept_word_for_word_and_never_changed(api: Api) -> None:
