@@ -245,6 +245,29 @@ def test_a_confirmed_yes_is_not_asked_twice_and_another_channel_never(
     assert parts.outbox.waiting(after=None, limit=10, at=now()) == []
 
 
+def test_asking_again_and_again_sends_one_link_in_ten_minutes(
+    doubled: Api, parts: Parts, member: str
+) -> None:
+    def waiting() -> int:
+        return len(parts.outbox.waiting(after=None, limit=10, at=now()))
+
+    for _ in range(3):
+        put(doubled, member, yes("marketing", "email"))
+    assert waiting() == 1
+    doubled.post("/v1/consents/confirm", {"token": token_of(parts)}, expect=200)
+    put(doubled, member, {"purpose": "marketing", "granted": False, "objection": True})
+    later = {"at": now() + timedelta(minutes=11), "by": "tests", "method": "form"}
+    stores = {"consents": parts.consents, "members": parts.members}
+    posting = {"opt_in": opt_in.OptIn(parts.outbox, parts.links, "")}
+    decision = Decision("marketing", granted=True, channel="email")
+    for _ in range(2):
+        done = service.record(member, [decision], **later, **stores, **posting)  # type: ignore[arg-type]
+        assert done.standing.flags["marketing:email"].status == "objected"
+    assert waiting() == 2
+    opt_in.confirm(token_of(parts), at=later["at"], links=parts.links, **stores)  # type: ignore[arg-type]
+    assert parts.consents.standing(member).flags["marketing:email"].status == "granted"
+
+
 @pytest.mark.parametrize("use", ["forged", "expired", "for something else", "of one erased"])
 def test_a_link_that_is_not_valid_says_no_more_than_that(
     doubled: Api, parts: Parts, member: str, use: str
