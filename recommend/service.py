@@ -127,16 +127,8 @@ def recommend(
 ) -> Answer:
     """What to show a member, personal only if the member agrees to that at this moment.
 
-    Args:
-        member_id: whom.
-        channel: where it is shown.
-        store: in which store.
-        limit: how many at most.
-        at: now.
-        gpc: whether the request carries `Sec-GPC: 1`, which counts as a refusal.
-        shelf: the models.
-        popularity: stands in while there is none.
-        sources: all that may be read.
+    `gpc` says that the request carries `Sec-GPC: 1`, which counts as a refusal; `popularity` stands
+    in while the shelf has no model.
 
     Raises:
         MemberNotFoundError: there is no such member.

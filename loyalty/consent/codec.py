@@ -22,6 +22,7 @@ _STATE = {
     "expires_at": "until",
     "notice_version": "notice",
     "pending": "pending",
+    "pending_at": "pending_at",
     "has_signal": "signal",
 }
 
@@ -132,5 +133,6 @@ def _state(document: Document) -> FlagState:
         document.get("until"),
         document.get("notice"),
         document.get("pending", ""),
+        document.get("pending_at"),
         document.get("signal", False),
     )

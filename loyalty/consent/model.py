@@ -186,6 +186,7 @@ class FlagState(NamedTuple):
         expires_at: until when a grant holds; None for one that does not end by itself.
         notice_version: what the member had read.
         pending: the record whose link would turn this into a grant; "" for none.
+        pending_at: when that was asked for.
         has_signal: whether it was granted by a request that carried `Sec-GPC: 1` itself.
     """
 
@@ -195,6 +196,7 @@ class FlagState(NamedTuple):
     expires_at: datetime | None = None
     notice_version: str | None = None
     pending: str = ""
+    pending_at: datetime | None = None
     has_signal: bool = False
 
     def holds(self, at: datetime) -> bool:

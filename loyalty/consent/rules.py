@@ -6,6 +6,7 @@ order is one step; one that arrives late makes the fold begin anew.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from loyalty.consent.model import (
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from loyalty.consent.model import Said
 
 IMPORT = "import"
+# Until then the link that was sent stays the one that counts, and no other is sent.
+ASK_AGAIN_AFTER = timedelta(minutes=10)
 # What no import may change: the member's own later word is stronger than an old list.
 _CLOSED_TO_IMPORTS = frozenset({OBJECTED, WITHDRAWN, PENDING})
 
@@ -79,31 +82,35 @@ def _when(said: Said) -> tuple[datetime, bool]:
     return said.at, said.method != IMPORT
 
 
-def _state(status: str, said: Said, pending: str = "") -> FlagState:
+def _state(status: str, said: Said) -> FlagState:
     return FlagState(
         status,  # type: ignore[arg-type]  # one of the statuses above
         said.at,
         said.method,
         notice_version=said.notice_version,
-        pending=pending,
     )
 
 
 def _refused(prior: FlagState | None, said: Said) -> FlagState:
     """An objection is not softened by a plain no."""
     if prior is not None and prior.status == OBJECTED:
-        return prior._replace(pending="")
+        return prior._replace(pending="", pending_at=None)
     had_agreed = prior is not None and prior.status in (GRANTED, WITHDRAWN)
     return _state(WITHDRAWN if had_agreed else REFUSED, said)
 
 
 def _pending(prior: FlagState | None, said: Said) -> FlagState:
     """A yes that waits for its confirmation takes nothing away and gives nothing yet."""
-    if prior is not None and prior.holds(said.at):
+    if prior is not None and (prior.holds(said.at) or _is_asked_already(prior, said.at)):
         return prior
-    if prior is not None and prior.status == OBJECTED:
-        return prior._replace(pending=said.record_id)
-    return _state(PENDING, said, said.record_id)
+    is_objected = prior is not None and prior.status == OBJECTED
+    stands = prior if prior is not None and is_objected else _state(PENDING, said)
+    return stands._replace(pending=said.record_id, pending_at=said.at)
+
+
+def _is_asked_already(prior: FlagState, at: datetime) -> bool:
+    """Whether a link was sent just now: nobody's mailbox is filled by asking again and again."""
+    return prior.pending_at is not None and at - prior.pending_at < ASK_AGAIN_AFTER
 
 
 def _is_barred(prior: FlagState, said: Said) -> bool:

@@ -109,24 +109,11 @@ def record(
         MemberNotFoundError, UnknownPurposeError, UnknownNoticeError, DecidedInFutureError,
         GuardianRequiredError, NotForMinorsError, AgeUnknownError, KeyReusedError: as they say.
     """
+    how = Circumstances(
+        "decision", method, at, by, notice_version, language, evidence, decided_at, has_signal
+    )._replace(request=request)
     return recorded(
-        member_id,
-        decisions,
-        Circumstances(
-            "decision",
-            method,
-            at,
-            by,
-            notice_version,
-            language,
-            evidence,
-            decided_at,
-            has_signal,
-            request,
-        ),
-        consents=consents,
-        members=members,
-        opt_in=opt_in,
+        member_id, decisions, how, consents=consents, members=members, opt_in=opt_in
     ).record
 
 
@@ -386,11 +373,11 @@ def _replay(
     """What the same request did before.
 
     Raises:
-        KeyReusedError: it came with another body, or for another member.
+        KeyReusedError: it came with another body.
     """
-    seen = consents.by_request(request[0]) if request else None
+    seen = consents.by_request(member_id, request[0]) if request else None
     if seen is None:
         return None
-    if seen.request != request or seen.member_id != member_id:
+    if seen.request != request:
         raise KeyReusedError
     return Recorded(seen, is_replay=True)

@@ -85,7 +85,7 @@ class ConsentStore:
             partialFilterExpression={"seq": 1},
         )
         request = IndexModel(
-            [("request.key", ASCENDING)],
+            [("member", ASCENDING), ("request.key", ASCENDING)],
             name="request_key",
             unique=True,
             partialFilterExpression={"request.key": {"$exists": True}},
@@ -162,9 +162,9 @@ class ConsentStore:
             raise RecordNotFoundError
         return self._record(found)
 
-    def by_request(self, request_key: str) -> Record | None:
-        """The record of a request that was carried out before."""
-        found = self._consents.find_one({"request.key": request_key})
+    def by_request(self, member_id: str, request_key: str) -> Record | None:
+        """The record of a request about a member that was carried out before."""
+        found = self._consents.find_one({"member": member_id, "request.key": request_key})
         return self._record(found) if found else None
 
     def said(self, member_id: str) -> Iterator[Said]:

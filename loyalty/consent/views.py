@@ -239,7 +239,7 @@ def write(body: dict[str, Any], member_id: str) -> Answer:
     done = service.recorded(
         member_id,
         [Decision(**each) for each in body["decisions"]],
-        _circumstances(body, member_id),
+        _circumstances(body),
         consents=consents,
         members=members,
         opt_in=provided(OptIn),
@@ -250,7 +250,7 @@ def write(body: dict[str, Any], member_id: str) -> Answer:
     return replayed(shown, 200, is_replay=done.is_replay)
 
 
-def _circumstances(body: Mapping[str, Any], member_id: str) -> Circumstances:
+def _circumstances(body: Mapping[str, Any]) -> Circumstances:
     key = idempotency_key()
     evidence = dict(body.get("evidence", {}))
     if "guardian" in body:
@@ -265,7 +265,7 @@ def _circumstances(body: Mapping[str, Any], member_id: str) -> Circumstances:
         evidence or None,
         body.get("decided_at"),
         gpc.is_signalled(request.environ),
-        (key, fingerprint({"member": member_id, **body})) if key else None,
+        (key, fingerprint(body)) if key else None,
     )
 
 

@@ -13,8 +13,10 @@ import pytest
 from loyalty.access.links import LinkMint
 from loyalty.consent import ledger, opt_in, service
 from loyalty.consent.model import PURPOSES, AlreadyConfirmedError, Decision
+from loyalty.consent.purpose_store import PurposeShelf, PurposeStore
 from loyalty.consent.purposes import built_in
 from loyalty.kit.clock import now
+from tests.api.test_authentication import Clock
 from tests.builders import dump, mint_key, unique
 
 if TYPE_CHECKING:
@@ -85,6 +87,17 @@ def test_a_built_in_purpose_never_stands_on_less(api: Api, basis: str) -> None:
     refused = api.put("/v1/purposes", body, expect=409).get_json()
     assert refused["code"] == "weaker_basis"
     assert refused["errors"][0]["field"] == "purposes.0.basis"
+
+
+def test_a_changed_purpose_holds_on_every_worker_within_a_second(parts: Parts) -> None:
+    clock = Clock()
+    shelf = PurposeShelf(PurposeStore(parts.database), monotonic=clock)
+    assert shelf.all()["analytics"].expires_in_months == 36
+    fresh = built_in()["analytics"]._replace(expires_in_months=1)
+    parts.consents.purposes.put([fresh])
+    assert shelf.all()["analytics"].expires_in_months == 36
+    clock.seconds += 1
+    assert shelf.all()["analytics"] == fresh
 
 
 def test_a_notice_is_kept_word_for_word_and_never_changed(api: Api) -> None:
@@ -230,6 +243,29 @@ def test_a_confirmed_yes_is_not_asked_twice_and_another_channel_never(
     put(doubled, member, yes("marketing", "email"))
     assert stands(doubled, member, "marketing", "email") == ("granted", True)
     assert parts.outbox.waiting(after=None, limit=10, at=now()) == []
+
+
+def test_asking_again_and_again_sends_one_link_in_ten_minutes(
+    doubled: Api, parts: Parts, member: str
+) -> None:
+    def waiting() -> int:
+        return len(parts.outbox.waiting(after=None, limit=10, at=now()))
+
+    for _ in range(3):
+        put(doubled, member, yes("marketing", "email"))
+    assert waiting() == 1
+    doubled.post("/v1/consents/confirm", {"token": token_of(parts)}, expect=200)
+    put(doubled, member, {"purpose": "marketing", "granted": False, "objection": True})
+    later = {"at": now() + timedelta(minutes=11), "by": "tests", "method": "form"}
+    stores = {"consents": parts.consents, "members": parts.members}
+    posting = {"opt_in": opt_in.OptIn(parts.outbox, parts.links, "")}
+    decision = Decision("marketing", granted=True, channel="email")
+    for _ in range(2):
+        done = service.record(member, [decision], **later, **stores, **posting)  # type: ignore[arg-type]
+        assert done.standing.flags["marketing:email"].status == "objected"
+    assert waiting() == 2
+    opt_in.confirm(token_of(parts), at=later["at"], links=parts.links, **stores)  # type: ignore[arg-type]
+    assert parts.consents.standing(member).flags["marketing:email"].status == "granted"
 
 
 @pytest.mark.parametrize("use", ["forged", "expired", "for something else", "of one erased"])

@@ -8,6 +8,8 @@ import pytest
 from pymongo.database import Database
 
 from app import create_app
+from loyalty.consent import service
+from loyalty.kit.clock import now
 from tests.builders import Api, dump, mint_key, unique
 
 if TYPE_CHECKING:
@@ -134,6 +136,23 @@ def test_staff_sees_a_history_only_where_the_member_agrees(
         for path in paths:
             staff.get(path, expect=200 if granted else 403)
             back_office.get(path, expect=200)
+
+
+def test_a_restriction_stops_what_needs_consent_and_not_the_till(
+    shop: Api, parts: Parts, member: str
+) -> None:
+    shop.consent(member, "personalisation")
+    how: dict[str, Any] = {"at": now(), "by": "tests", "method": "request"}
+    how |= {"consents": parts.consents, "members": parts.members}
+    for restricted in (True, False):
+        service.restrict(member, restricted=restricted, **how)
+        shown = shop.get(f"/v1/members/{member}/consents", expect=200).get_json()
+        assert shown["restricted"] is restricted
+        assert flags(shop, member)["personalisation"] is not restricted
+        shop.buy(member)
+        path = f"/v1/members/{member}/recommendations"
+        reason = shop.get(path, expect=200).get_json()["reason"]
+        assert reason == ("no_consent" if restricted else "no_model")
 
 
 def test_every_decision_stays_on_record_newest_first(shop: Api, member: str) -> None:

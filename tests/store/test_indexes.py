@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app import initialise
+from loyalty.consent import gate
 from loyalty.consent.store import ConsentStore
 from loyalty.journal.bulk import append_all
 from loyalty.journal.store import JournalStore
@@ -212,6 +213,28 @@ def test_the_flags_of_a_member_are_one_key_however_often_it_decided(
     consents = ConsentStore(watch.database, parts.vault, secret=b"s")
     assert consents.standing(member_id).seq == 20
     assert watch.plan() == one("member_seq")
+
+
+def test_the_gate_is_one_key_and_one_document_however_often_a_member_decided(
+    parts: Parts, watch: Watch
+) -> None:
+    member_id = enrolled(parts)
+    for made in [NO, YES] * 10:
+        record(parts, member_id, made)
+    consents = ConsentStore(watch.database, parts.vault, secret=b"s")
+    for purpose, channel in (("personalisation", None), ("personalisation", "email")):
+        assert gate.permit(member_id, purpose, channel, at=NOON, consents=consents)
+        assert watch.plan() == one("member_seq")
+
+
+def test_the_gate_reads_one_document_for_each_of_many_members(parts: Parts, watch: Watch) -> None:
+    ids = [enrolled(parts) for _ in range(3)]
+    for member_id in ids:
+        for made in [NO, YES] * 5:
+            record(parts, member_id, made)
+    consents = ConsentStore(watch.database, parts.vault, secret=b"s")
+    assert len(gate.permits(ids, "personalisation", at=NOON, consents=consents)) == 3
+    assert watch.plan() == Plan({"member_seq"}, keys=3, documents=3, returned=3)
 
 
 def test_a_page_of_everyone_who_decided_reads_that_page_only(parts: Parts, watch: Watch) -> None:
