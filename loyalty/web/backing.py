@@ -141,7 +141,7 @@ def require_member(member_id: str, centre: Centre) -> None:
         raise MemberNotFoundError
 
 
-def purposes(say: Words) -> tuple[Purpose, ...]:
+def purposes(say: Words, centre: Centre) -> tuple[Purpose, ...]:  # noqa: ARG001
     """All that a member decides on, in the order of the page."""
     return tuple(
         Purpose(
@@ -155,7 +155,7 @@ def purposes(say: Words) -> tuple[Purpose, ...]:
     )
 
 
-def other_uses(say: Words) -> tuple[Use, ...]:
+def other_uses(say: Words, centre: Centre) -> tuple[Use, ...]:  # noqa: ARG001
     """All that is done without asking, and what entitles the shop to it."""
     return tuple(
         Use(say(f"use.{name}.title"), say(f"use.{name}.why"), say(f"use.{name}.basis"))
@@ -163,9 +163,9 @@ def other_uses(say: Words) -> tuple[Use, ...]:
     )
 
 
-def titles(say: Words) -> dict[str, str]:
+def titles(say: Words, centre: Centre) -> dict[str, str]:
     """What to call each purpose and each other use, by name."""
-    asked = {each.name: each.title for each in purposes(say)}
+    asked = {each.name: each.title for each in purposes(say, centre)}
     return {name: say(f"use.{name}.title") for name in USES} | asked
 
 
@@ -206,6 +206,7 @@ def decide(
     *,
     notice_version: str | None,
     language: str,  # noqa: ARG001  # a record will name the language of the notice
+    has_signal: bool,  # noqa: ARG001  # a record will say it
     at: datetime,
     centre: Centre,
 ) -> Receipt:
@@ -216,6 +217,7 @@ def decide(
         choices: at least one.
         notice_version: of the notice that the page showed.
         language: of the page.
+        has_signal: whether the browser sent `Sec-GPC: 1` along.
         at: now.
         centre: the stores.
 
@@ -225,6 +227,10 @@ def decide(
     return _receipt(
         _record(member_id, choices, BY_FORM, at=at, centre=centre, notice_version=notice_version)
     )
+
+
+def note_signal(member_id: str, *, at: datetime, centre: Centre) -> None:
+    """Record, once, that the member's browser refuses sharing and profiling (`Sec-GPC: 1`)."""
 
 
 def withdraw_all(member_id: str, *, at: datetime, centre: Centre) -> Receipt | None:
@@ -320,12 +326,42 @@ def looks(member_id: str, centre: Centre) -> Sequence[Look]:
     return centre.watching.looks(member_id, limit=LOOKS_PAGE)
 
 
-def rights(centre: Centre) -> Rights:
-    """Who exercises rights.
+def send_code(session: Session, *, language: str, at: datetime, centre: Centre) -> Sent:
+    """Have a code sent to the member."""
+    return _rights(centre).send_code(session.member_id, language=language, at=at)
 
-    Raises:
-        UnavailableError: nobody does.
-    """
+
+def check_code(session: Session, code: str, *, at: datetime, centre: Centre) -> bool:
+    """Whether it is the code; tries are bounded."""
+    return _rights(centre).check_code(session.member_id, code, at=at)
+
+
+def export(
+    session: Session, form: ExportForm, *, language: str, at: datetime, centre: Centre
+) -> Iterator[bytes]:
+    """All that is held about the member: as a page (Art. 15), or for another program (Art. 20)."""
+    kind = "portability" if form == "json" else "access"
+    _ask(session, kind, language=language, at=at, centre=centre)
+    return _rights(centre).export(session.member_id, form=form, language=language, at=at)
+
+
+def correct(session: Session, text: str, *, language: str, at: datetime, centre: Centre) -> Asked:
+    """Ask for a correction, in the member's words."""
+    details = {"text": text}
+    return _ask(session, "rectification", language=language, at=at, centre=centre, details=details)
+
+
+def restrict(session: Session, *, restricted: bool, at: datetime, centre: Centre) -> None:
+    """Stop every use that the member may stop, or let it go on."""
+    _rights(centre).restrict(session.member_id, restricted=restricted, at=at)
+
+
+def erase(session: Session, *, language: str, at: datetime, centre: Centre) -> Asked:
+    """Ask for the erasure; from here on nothing of the member is used."""
+    return _ask(session, "erasure", language=language, at=at, centre=centre)
+
+
+def _rights(centre: Centre) -> Rights:
     if centre.rights is None:
         raise UnavailableError
     return centre.rights
@@ -342,7 +378,7 @@ def confirm(token: str, *, at: datetime, centre: Centre) -> None:
     centre.opt_in.confirm(token, at=at)
 
 
-def ask(
+def _ask(
     session: Session,
     kind: str,
     *,
@@ -352,7 +388,7 @@ def ask(
     details: Mapping[str, Any] | None = None,
 ) -> Asked:
     """Open a request to exercise a right; one of the kind that is open already is given back."""
-    return rights(centre).ask(
+    return _rights(centre).ask(
         session.member_id,
         kind,
         proof=session.proof,

@@ -75,6 +75,8 @@ def _visit() -> Visit:
     centre, at = provided(backing.Centre), now()
     session = sessions.enter(request.form, at=at, door=centre.door)
     backing.require_member(session.member_id, centre)
+    if _has_signal():
+        backing.note_signal(session.member_id, at=at, centre=centre)
     return Visit(session, pages.words(), at, centre)
 
 
@@ -122,11 +124,11 @@ def _home(visit: Visit, message: str | None = None) -> Response:
         "home.html",
         "/preferences",
         summary=backing.summary(visit.member_id, at=visit.at, centre=centre),
-        purposes=backing.purposes(say),
-        uses=backing.other_uses(say),
+        purposes=backing.purposes(say, centre),
+        uses=backing.other_uses(say, centre),
         standings=backing.standings(visit.member_id, centre),
         notice=backing.notice(say, centre),
-        sends_signal=request.headers.get("Sec-GPC") == "1",
+        sends_signal=_has_signal(),
         message=message,
     )
 
@@ -136,7 +138,7 @@ def _home(visit: Visit, message: str | None = None) -> Response:
 def save() -> Response:
     """Record what the member changed."""
     visit = _visit()
-    choices = choices_of(request.form, backing.purposes(visit.say))
+    choices = choices_of(request.form, backing.purposes(visit.say, visit.centre))
     if not choices:
         return _home(visit, visit.say("saved.nothing"))
     receipt = backing.decide(
@@ -144,6 +146,7 @@ def save() -> Response:
         choices,
         notice_version=request.form.get("notice") or None,
         language=visit.say.language,
+        has_signal=_has_signal(),
         at=visit.at,
         centre=visit.centre,
     )
@@ -181,7 +184,7 @@ def history() -> Response:
         receipts=found,
         older=older,
         before=before,
-        titles=backing.titles(visit.say),
+        titles=backing.titles(visit.say, visit.centre),
     )
 
 
@@ -203,7 +206,10 @@ def looks() -> Response:
     visit = _visit()
     found = backing.looks(visit.member_id, visit.centre)
     return visit.page(
-        "looks.html", "/preferences/looks", looks=found, titles=backing.titles(visit.say)
+        "looks.html",
+        "/preferences/looks",
+        looks=found,
+        titles=backing.titles(visit.say, visit.centre),
     )
 
 
@@ -230,8 +236,8 @@ def _rights(visit: Visit, message: str | None = None) -> Response:
 def send_code() -> Response:
     """Have a code sent to the member."""
     visit = _visit()
-    sent = backing.rights(visit.centre).send_code(
-        visit.member_id, language=visit.say.language, at=visit.at
+    sent = backing.send_code(
+        visit.session, language=visit.say.language, at=visit.at, centre=visit.centre
     )
     return _enter_code(visit, visit.say("code.sent", way=visit.say(f"code.by.{sent.channel}")))
 
@@ -256,7 +262,7 @@ def check_code() -> Response:
     """Let in who knows the code, for fifteen minutes."""
     visit = _visit()
     code = request.form.get("code", "").replace(" ", "")[:CODE_MAX]
-    if not backing.rights(visit.centre).check_code(visit.member_id, code, at=visit.at):
+    if not backing.check_code(visit.session, code, at=visit.at, centre=visit.centre):
         return _enter_code(visit, error=visit.say("code.wrong"))
     session = sessions.proven(visit.session, "code", at=visit.at)
     return _rights(visit._replace(session=session), visit.say("code.right"))
@@ -268,10 +274,8 @@ def download() -> Response:
     """Give all that is held about the member: for reading, or for another program."""
     visit = _proven_visit()
     form, content_type = _EXPORTS.get(request.form.get("form", ""), _EXPORTS["html"])
-    kind = "portability" if form == "json" else "access"
-    backing.ask(visit.session, kind, language=visit.say.language, at=visit.at, centre=visit.centre)
-    parts = backing.rights(visit.centre).export(
-        visit.member_id, form=form, language=visit.say.language, at=visit.at
+    parts = backing.export(
+        visit.session, form, language=visit.say.language, at=visit.at, centre=visit.centre
     )
     return _download(_begun(parts), f"my-data.{form}", content_type)
 
@@ -284,13 +288,8 @@ def correct() -> Response:
     text = request.form.get("details", "").strip()[:DETAILS_MAX]
     if not text:
         raise InvalidError
-    asked = backing.ask(
-        visit.session,
-        "rectification",
-        language=visit.say.language,
-        at=visit.at,
-        centre=visit.centre,
-        details={"text": text},
+    asked = backing.correct(
+        visit.session, text, language=visit.say.language, at=visit.at, centre=visit.centre
     )
     return _rights(visit, visit.say("correct.asked", day=visit.say.date(asked.due_at)))
 
@@ -301,7 +300,7 @@ def restrict() -> Response:
     """Stop every use that the member may stop, or let it go on."""
     visit = _proven_visit()
     restricted = request.form.get("restricted") != "no"
-    backing.rights(visit.centre).restrict(visit.member_id, restricted=restricted, at=visit.at)
+    backing.restrict(visit.session, restricted=restricted, at=visit.at, centre=visit.centre)
     key = "restrict.stopped" if restricted else "restrict.resumed"
     return _rights(visit, visit.say(key))
 
@@ -325,10 +324,15 @@ def erase() -> Response:
     visit = _proven_visit()
     if request.form.get("sure") != "yes":
         return _erasing(visit, visit.say("erasing.not_sure"))
-    asked = backing.ask(
-        visit.session, "erasure", language=visit.say.language, at=visit.at, centre=visit.centre
+    asked = backing.erase(
+        visit.session, language=visit.say.language, at=visit.at, centre=visit.centre
     )
     return pages.page("erased.html", visit.say, asked=asked)
+
+
+def _has_signal() -> bool:
+    """Whether the browser refuses sharing and profiling: Global Privacy Control, exactly `1`."""
+    return request.headers.get("Sec-GPC") == "1"
 
 
 def _number(name: str) -> int | None:
