@@ -31,6 +31,7 @@ import loyalty.audit.views
 import loyalty.batches.views
 import loyalty.catalogue.views
 import loyalty.consent.views
+import loyalty.counts.views
 import loyalty.coupons.views
 import loyalty.households.views
 import loyalty.jobs.views
@@ -63,6 +64,10 @@ from loyalty.batches.service import Ground, Turnstile
 from loyalty.batches.store import TillStore
 from loyalty.catalogue.store import CatalogueStore
 from loyalty.consent.store import ConsentStore
+from loyalty.counts import service as counting
+from loyalty.counts.model import STEPS, BackwardSpanError, TooManyPeriodsError
+from loyalty.counts.store import CountStore
+from loyalty.counts.tables import table_of as counts_table
 from loyalty.coupons.codes import CouponMint
 from loyalty.coupons.service import Coupons
 from loyalty.coupons.store import CouponStore
@@ -114,10 +119,12 @@ from recommend.service import Popularity, Sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
     from marshmallow import Schema
     from marshmallow.fields import Field
 
+    from loyalty.counts.model import Step
     from loyalty.jobs.model import JobKinds
 
 BLUEPRINTS = (
@@ -139,6 +146,7 @@ BLUEPRINTS = (
     loyalty.accesslog.views.blp,
     loyalty.retention.views.blp,
     loyalty.register.views.blp,
+    loyalty.counts.views.blp,
     recommend.views.blp,
     loyalty.operation.views.blp,
 )
@@ -172,6 +180,7 @@ class Parts(NamedTuple):
     accesslog: AccessLog
     retention: RetentionStore
     register: RegisterStore
+    counts: CountStore
 
     @property
     def stores(self) -> Stores:
@@ -230,6 +239,7 @@ def assemble(settings: Settings, uri: str) -> Parts:
         accesslog=AccessLog(database),
         retention=RetentionStore(database),
         register=RegisterStore(database),
+        counts=CountStore(database),
     )
 
 
@@ -255,6 +265,7 @@ def initialise(settings: Settings, parts: Parts) -> None:
         parts.tills,
         parts.accesslog,
         parts.retention,
+        parts.counts,
     ):
         store.create_indexes()
     check = derive(root_secret(settings), "check").hex()
@@ -321,6 +332,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         AccessLog: parts.accesslog,
         RetentionStore: parts.retention,
         RegisterStore: parts.register,
+        CountStore: parts.counts,
         Watch: watch,
         Postman: parts.postman,
         MemberStore: parts.members,
@@ -738,7 +750,13 @@ def _refusals() -> Iterator[None]:
     """What the shop refuses, as one line."""
     try:
         yield
-    except (EmptyPeriodError, NoProgramError, RetentionBusyError) as error:
+    except (
+        EmptyPeriodError,
+        NoProgramError,
+        RetentionBusyError,
+        BackwardSpanError,
+        TooManyPeriodsError,
+    ) as error:
         raise click.ClickException(error.detail) from error
 
 
@@ -811,6 +829,26 @@ def retention_command(settings: Settings, *, is_dry: bool) -> None:
         )
     _print([retention_tables.table_of(applied)])
     click.echo(f"{applied.looked_at} members looked at.")
+
+
+@main.group("consents")
+def consents_group() -> None:
+    """What members agree to, in all."""
+
+
+@consents_group.command("counts")
+@click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="The first day.")
+@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="The last day; today.")
+@click.option("--step", type=click.Choice(STEPS), default="day", help="Length of a period.")
+@click.pass_obj
+def counts_command(
+    settings: Settings, first: datetime | None, last: datetime | None, step: Step
+) -> None:
+    """Count decisions by purpose, channel, method and status; thirty days if nothing is said."""
+    begin, end = (each.date() if each else None for each in (first, last))
+    with _opened(settings) as parts, _refusals():
+        counted = counting.counted(begin, end, step, at=now(), counts=parts.counts)
+    _print([counts_table(counted)])
 
 
 @main.group("privacy")
