@@ -36,6 +36,7 @@ import loyalty.batches.views
 import loyalty.catalogue.views
 import loyalty.consent.notice_views
 import loyalty.consent.views
+import loyalty.counts.views
 import loyalty.coupons.views
 import loyalty.households.views
 import loyalty.jobs.views
@@ -77,6 +78,10 @@ from loyalty.consent.gate import permits
 from loyalty.consent.model import RIGHTS
 from loyalty.consent.opt_in import OptIn
 from loyalty.consent.store import ConsentStore
+from loyalty.counts import service as counting
+from loyalty.counts.model import STEPS, BackwardSpanError, TooManyPeriodsError
+from loyalty.counts.store import CountStore
+from loyalty.counts.tables import table_of as counts_table
 from loyalty.coupons.codes import CouponMint
 from loyalty.coupons.service import Coupons
 from loyalty.coupons.store import CouponStore
@@ -144,11 +149,13 @@ from recommend.service import Popularity, Sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from marshmallow import Schema
     from marshmallow.fields import Field
     from pymongo import MongoClient
 
+    from loyalty.counts.model import Step
     from loyalty.jobs.model import JobFunction, JobKinds, Report
     from loyalty.vault.model import Holder
 
@@ -174,6 +181,7 @@ BLUEPRINTS = (
     loyalty.accesslog.views.blp,
     loyalty.retention.views.blp,
     loyalty.register.views.blp,
+    loyalty.counts.views.blp,
     recommend.views.blp,
     loyalty.privacy.views.blp,
     loyalty.operation.views.blp,
@@ -228,6 +236,7 @@ class Parts(NamedTuple):
     accesslog: AccessLog
     retention: RetentionStore
     register: RegisterStore
+    counts: CountStore
     requests: RequestStore
     codes: CodeStore
     erasures: ErasureStore
@@ -353,6 +362,7 @@ def assemble(settings: Settings, uri: str) -> Parts:
         accesslog=AccessLog(database),
         retention=RetentionStore(database),
         register=RegisterStore(database),
+        counts=CountStore(database),
     )
 
 
@@ -382,6 +392,7 @@ def _create_indexes(parts: Parts) -> None:
         parts.erasures,
         parts.accesslog,
         parts.retention,
+        parts.counts,
     ):
         store.create_indexes()
 
@@ -484,6 +495,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         AccessLog: parts.accesslog,
         RetentionStore: parts.retention,
         RegisterStore: parts.register,
+        CountStore: parts.counts,
         Watch: watch,
         Postman: parts.postman,
         MemberStore: parts.members,
@@ -924,7 +936,13 @@ def _refusals() -> Iterator[None]:
     """What the shop refuses, as one line."""
     try:
         yield
-    except (EmptyPeriodError, NoProgramError, RetentionBusyError) as error:
+    except (
+        EmptyPeriodError,
+        NoProgramError,
+        RetentionBusyError,
+        BackwardSpanError,
+        TooManyPeriodsError,
+    ) as error:
         raise click.ClickException(error.detail) from error
 
 
@@ -1172,6 +1190,21 @@ def keys_revoke(settings: Settings, key_id: str) -> None:
 @main.group("consents")
 def consents_group() -> None:
     """The records of consents: look for tampering, and keep what they come to."""
+
+
+@consents_group.command("counts")
+@click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="The first day.")
+@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="The last day; today.")
+@click.option("--step", type=click.Choice(STEPS), default="day", help="Length of a period.")
+@click.pass_obj
+def counts_command(
+    settings: Settings, first: datetime | None, last: datetime | None, step: Step
+) -> None:
+    """Count decisions by purpose, channel, method and status; thirty days if nothing is said."""
+    begin, end = (each.date() if each else None for each in (first, last))
+    with _opened(settings) as parts, _refusals():
+        counted = counting.counted(begin, end, step, at=now(), counts=parts.counts)
+    _print([counts_table(counted)])
 
 
 @consents_group.command("checkpoint")

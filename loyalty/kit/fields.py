@@ -6,7 +6,7 @@ The stock fields are lenient: `Integer(strict=True)` takes `true` and `"5"`, `Bo
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from marshmallow import Schema, ValidationError, fields, missing, validate
@@ -25,6 +25,8 @@ MOMENT_PATTERN = (
     "[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?"
     "([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
 )
+DAY_PATTERN = "^(199[0-9]|20[0-9]{2}|21[0-9]{2})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"
+_DAY = re.compile(DAY_PATTERN.removesuffix("$") + r"\Z")
 _MOMENT = re.compile(MOMENT_PATTERN.removesuffix("$") + r"\Z")
 # Sums of amounts must stay exact in 64 bits and in the doubles of JSON readers.
 AMOUNT_MAX = 10**12
@@ -157,6 +159,23 @@ class Moment(Strict, fields.AwareDateTime):
             return to_millisecond(datetime.fromisoformat(value.upper()))
         except ValueError as error:
             raise ValidationError("Is not a date and time that exists.") from error
+
+
+class Day(Strict, fields.Date):
+    """A day as RFC 3339 writes it, between 1990 and 2199."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        metadata = {"pattern": DAY_PATTERN, **kwargs.pop("metadata", {})}
+        super().__init__(format="iso", metadata=metadata, **kwargs)
+
+    def read(self, value: Any) -> date:
+        """The day."""
+        if type(value) is not str or not _DAY.match(value):
+            raise ValidationError("Must be a day between 1990 and 2199: 2026-03-01.")
+        try:
+            return date.fromisoformat(value)
+        except ValueError as error:
+            raise ValidationError("Is not a day that exists.") from error
 
 
 class Instant(fields.AwareDateTime):

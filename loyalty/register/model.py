@@ -195,17 +195,12 @@ def purposes(known: Mapping[str, Configured]) -> list[Purpose]:
 
 
 MEASURES = (
-    (
-        "Personal fields are encrypted in the application under a key for each member (AEAD, "
-        "AES-256); the keys lie in a database of their own, wrapped by the master key, and backups "
-        "of the data cannot be read without them."
-    ),
+    "Personal fields are encrypted in the application (AEAD, AES-256) under a key for each member.",
+    "Those keys lie in a database of their own, wrapped by the master key and backed up apart.",
     "An erasure destroys the member's key first, then every document, and is certified.",
     "Members are found by keyed hashes of their identifiers, whose secret can be rotated.",
-    (
-        "API keys are kept as hashes, with scopes, channel and store; a browser gets a token for "
-        "one member and at most fifteen minutes."
-    ),
+    "API keys are kept as hashes, with scopes, channel and store.",
+    "A browser gets a token for one member, for fifteen minutes at most, and never a key.",
     "Consent is read live in every request; unknown means no.",
     "Who was shown whose data is kept, and each member can read it.",
     "Nothing personal stands in an address, a log, a metric or an error.",

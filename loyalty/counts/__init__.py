@@ -1,0 +1,1 @@
+"""How many decisions on consents there were, over time; no member in it."""
