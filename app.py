@@ -65,6 +65,7 @@ from loyalty.access.secrets import SecretError, derive, root_secret
 from loyalty.access.service import Gatekeeper
 from loyalty.access.store import KeyStore
 from loyalty.access.tokens import TokenMint
+from loyalty.accesslog.service import looks
 from loyalty.accesslog.store import AccessLog
 from loyalty.accesslog.watch import Watch
 from loyalty.audit import tables, upkeep
@@ -517,7 +518,22 @@ def create_app(settings: Settings | None = None) -> Flask:
         Sources: sources,
         Shelf: Shelf(settings.model_dir),
         Popularity: Popularity(sources),
-        Centre: Centre(Door(parts.links, parts.tokens), stores),
+        Centre: Centre(
+            Door(parts.links, parts.tokens),
+            stores,
+            parts.desk,
+            parts.jobs,
+            runner,
+            OptIn(parts.outbox, parts.links, settings.url),
+            lambda member_id, limit: looks(
+                member_id,
+                before=None,
+                limit=limit,
+                accesslog=parts.accesslog,
+                keys=parts.keys,
+                members=parts.members,
+            ),
+        ),
     }
     app.before_request(loyalty.consent.views.note_signal)
     if settings.cors_origins:

@@ -34,7 +34,7 @@ class RecipientSchema(Output):
     scopes = fields.List(fields.String(), required=True)
 
 
-class PurposeSchema(Output):
+class RegisterPurposeSchema(Output):
     """A processing activity: one purpose."""
 
     name = fields.String(required=True)
@@ -65,7 +65,7 @@ class RegisterSchema(Output):
 
     at = Moment(required=True)
     controller = fields.Nested(ControllerSchema, required=True)
-    purposes = fields.List(fields.Nested(PurposeSchema), required=True)
+    purposes = fields.List(fields.Nested(RegisterPurposeSchema), required=True)
     categories = fields.List(fields.Nested(CategorySchema), required=True)
     transfers = fields.String(required=True)
     measures = fields.List(fields.String(), required=True)

@@ -1,24 +1,17 @@
-"""What the pages ask of the nouns, in one place: each function is one question or one order.
+"""What the pages ask of consents and of the programme, each function one question or one order.
 
-The pages know nothing of stores. What another noun answers for the pages (rights, the log of who
-looked, double opt-in) comes in by a protocol; where nobody answers, the page says that it is not
-available.
+What they ask for members' rights is in `rights`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from loyalty.consent import service as consent
-from loyalty.consent.model import (
-    MARKETING,
-    MARKETING_CHANNELS,
-    PURPOSES,
-    PURPOSES_BY_CHANNEL,
-    Decision,
-)
+from loyalty.consent import opt_in, service
+from loyalty.consent.model import MARKETING, Decision
+from loyalty.consent.notices import NoticeNotFoundError
+from loyalty.consent.receipts import Controller, receipt_of
 from loyalty.journal.wallet import wallet
-from loyalty.kit.errors import UnavailableError
 from loyalty.members.model import MemberNotFoundError
 from loyalty.program.model import UTC_ZONE
 from loyalty.versions.model import NoProgramError
@@ -36,22 +29,25 @@ from loyalty.web.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
-    from loyalty.consent.model import Record
+    from loyalty.accesslog.model import Look as Looked
+    from loyalty.consent.model import Record, Standing
+    from loyalty.consent.opt_in import OptIn
+    from loyalty.consent.purposes import Purpose as Configured
+    from loyalty.jobs.runner import Runner
+    from loyalty.jobs.store import JobStore
     from loyalty.journal.drafts import Stores
+    from loyalty.privacy.service import Desk
     from loyalty.program.model import Program
-    from loyalty.web.model import Asked, ExportForm, Look, Sent, Session, Status
+    from loyalty.web.model import Status
     from loyalty.web.sessions import Door
     from loyalty.web.texts import Words
 
 ACTIVITIES_SHOWN = 5
 HISTORY_PAGE = 10
-LOOKS_PAGE = 50
-# What rests on the contract, the law or a legitimate interest: the register's names.
-USES = ("loyalty_programme", "accounting", "rights", "security")
 
 
 class Way(NamedTuple):
@@ -65,51 +61,19 @@ BY_FORM = Way("form", "preference-centre")
 BY_LINK = Way("link", "unsubscribe-link")
 
 
-class Rights(Protocol):
-    """Exercises a member's rights."""
-
-    def ask(  # noqa: D102  # said by the class
-        self,
-        member_id: str,
-        kind: str,
-        *,
-        proof: str,
-        language: str,
-        at: datetime,
-        details: Mapping[str, Any] | None = None,
-    ) -> Asked: ...
-
-    def export(  # noqa: D102
-        self, member_id: str, *, form: ExportForm, language: str, at: datetime
-    ) -> Iterator[bytes]: ...
-
-    def restrict(self, member_id: str, *, restricted: bool, at: datetime) -> None: ...  # noqa: D102
-
-    def send_code(self, member_id: str, *, language: str, at: datetime) -> Sent: ...  # noqa: D102
-
-    def check_code(self, member_id: str, code: str, *, at: datetime) -> bool: ...  # noqa: D102
-
-
-class Watching(Protocol):
-    """Knows who looked at a member's data."""
-
-    def looks(self, member_id: str, *, limit: int) -> Sequence[Look]: ...  # noqa: D102
-
-
-class OptIn(Protocol):
-    """Confirms a consent that waits for the second step."""
-
-    def confirm(self, token: str, *, at: datetime) -> None: ...  # noqa: D102
-
-
 class Centre(NamedTuple):
-    """What the pages stand on."""
+    """What the pages stand on.
+
+    `looks_at` gives who looked at a member's data, at most so many, newest first.
+    """
 
     door: Door
     stores: Stores
-    rights: Rights | None = None
-    watching: Watching | None = None
-    opt_in: OptIn | None = None
+    desk: Desk
+    jobs: JobStore
+    runner: Runner
+    opt_in: OptIn
+    looks_at: Callable[[str, int], Sequence[Looked]]
 
 
 def shop_name(at: datetime, centre: Centre) -> str:
@@ -141,63 +105,60 @@ def require_member(member_id: str, centre: Centre) -> None:
         raise MemberNotFoundError
 
 
-def purposes(say: Words, centre: Centre) -> tuple[Purpose, ...]:  # noqa: ARG001
+def purposes(say: Words, centre: Centre) -> tuple[Purpose, ...]:
     """All that a member decides on, in the order of the page."""
     return tuple(
-        Purpose(
-            name,
-            say(f"purpose.{name}.title"),
-            say(f"purpose.{name}.why"),
-            say(f"purpose.{name}.benefit"),
-            MARKETING_CHANNELS if name in PURPOSES_BY_CHANNEL else (None,),
-        )
-        for name in PURPOSES
+        Purpose(each.name, *each.text(say.language), channels_of(each))
+        for each in _asked_for(centre)
     )
 
 
-def other_uses(say: Words, centre: Centre) -> tuple[Use, ...]:  # noqa: ARG001
+def _asked_for(centre: Centre) -> list[Configured]:
+    return [each for each in centre.stores.consents.purposes.all().values() if each.needs_consent]
+
+
+def channels_of(purpose: Configured) -> tuple[str | None, ...]:
+    """The channels of a purpose, or None alone for one that holds everywhere."""
+    return purpose.channels or (None,)
+
+
+def other_uses(say: Words, centre: Centre) -> tuple[Use, ...]:
     """All that is done without asking, and what entitles the shop to it."""
     return tuple(
-        Use(say(f"use.{name}.title"), say(f"use.{name}.why"), say(f"use.{name}.basis"))
-        for name in USES
+        Use(*each.text(say.language)[:2], say(f"basis.{each.basis}"))
+        for each in centre.stores.consents.purposes.all().values()
+        if not each.needs_consent
     )
 
 
 def titles(say: Words, centre: Centre) -> dict[str, str]:
     """What to call each purpose and each other use, by name."""
-    asked = {each.name: each.title for each in purposes(say, centre)}
-    return {name: say(f"use.{name}.title") for name in USES} | asked
+    known = centre.stores.consents.purposes.all()
+    return {name: each.text(say.language).title for name, each in known.items()}
 
 
-def notice(say: Words, centre: Centre) -> Notice | None:  # noqa: ARG001
-    """The notice on which decisions of this page are taken; none is published today."""
+def notice(say: Words, centre: Centre) -> Notice | None:
+    """The notice on which decisions of this page are taken: the newest that has the language."""
+    for each in centre.stores.consents.notices.page(before=None, limit=1):
+        text = each.texts.get(say.language)
+        return Notice(each.version, text) if text else None
     return None
 
 
-def standings(member_id: str, centre: Centre) -> Standings:
+def standings(member_id: str, *, at: datetime, centre: Centre) -> Standings:
     """What holds now, read live."""
-    flags = centre.stores.consents.head(member_id)[1]
-    places = [(name, channel) for name in PURPOSES for channel in channels_of(name)]
+    held = centre.stores.consents.standing(member_id)
+    places = [(each.name, name) for each in _asked_for(centre) for name in channels_of(each)]
     return Standings(
-        {
-            (name, channel): _status(granted=flags.allows(name, channel))
-            for name, channel in places
-            if _was_asked(flags.granted, name, channel)
-        }
+        {place: _status(held, place, at) for place in places}, is_restricted=held.restricted
     )
 
 
-def channels_of(purpose: str) -> tuple[str | None, ...]:
-    """The channels of a purpose, or None alone for one that holds everywhere."""
-    return MARKETING_CHANNELS if purpose in PURPOSES_BY_CHANNEL else (None,)
-
-
-def _was_asked(granted: Mapping[str, bool], purpose: str, channel: str | None) -> bool:
-    return Decision(purpose, granted=False, channel=channel).flag in granted
-
-
-def _status(*, granted: bool) -> Status:
-    return "granted" if granted else "refused"
+def _status(held: Standing, place: tuple[str, str | None], at: datetime) -> Status:
+    found = held.state(*place)
+    if found is None or (found.status == "granted" and not found.holds(at)):
+        return "unknown"
+    return found.status
 
 
 def decide(
@@ -205,8 +166,8 @@ def decide(
     choices: Sequence[Choice],
     *,
     notice_version: str | None,
-    language: str,  # noqa: ARG001  # a record will name the language of the notice
-    has_signal: bool,  # noqa: ARG001  # a record will say it
+    language: str,
+    has_signal: bool,
     at: datetime,
     centre: Centre,
 ) -> Receipt:
@@ -223,41 +184,64 @@ def decide(
 
     Raises:
         MemberNotFoundError: there is no such member, or not any more.
+        UnknownNoticeError, GuardianRequiredError, NotForMinorsError, AgeUnknownError: as they say.
     """
-    return _receipt(
-        _record(member_id, choices, BY_FORM, at=at, centre=centre, notice_version=notice_version)
+    decisions = [Decision(each.purpose, each.granted, each.channel) for each in choices]
+    made = _record(
+        member_id,
+        decisions,
+        BY_FORM,
+        at=at,
+        centre=centre,
+        notice_version=notice_version,
+        language=language if notice_version else None,
+        has_signal=has_signal,
     )
+    return _receipt(made)
 
 
 def note_signal(member_id: str, *, at: datetime, centre: Centre) -> None:
     """Record, once, that the member's browser refuses sharing and profiling (`Sec-GPC: 1`)."""
+    service.note_signal(
+        member_id,
+        at=at,
+        by=BY_FORM.by,
+        consents=centre.stores.consents,
+        members=centre.stores.members,
+    )
 
 
-def withdraw_all(member_id: str, *, at: datetime, centre: Centre) -> Receipt | None:
-    """Refuse every purpose on every channel at once; None where all is refused already."""
-    held = standings(member_id, centre)
-    places = [(name, channel) for name in PURPOSES for channel in channels_of(name)]
-    return _refuse(member_id, places, held, at, centre)
+def withdraw_all(member_id: str, *, at: datetime, centre: Centre) -> None:
+    """Withdraw every yes at once, on every channel."""
+    service.withdraw_all(
+        member_id,
+        at=at,
+        by=BY_FORM.by,
+        method=BY_FORM.method,
+        consents=centre.stores.consents,
+        members=centre.stores.members,
+        restricted=False,
+    )
 
 
-def stop_marketing(member_id: str, *, at: datetime, centre: Centre) -> Receipt | None:
-    """Object to marketing on every channel; None where that holds already."""
-    held = standings(member_id, centre)
-    places = [(MARKETING, channel) for channel in MARKETING_CHANNELS]
-    return _refuse(member_id, places, held, at, centre)
+def stop_marketing(member_id: str, *, at: datetime, centre: Centre) -> None:
+    """Object to marketing on every channel (Art. 21(2)): only the member can lift that."""
+    objection = Decision(MARKETING, granted=False, objection=True)
+    _record(member_id, [objection], BY_FORM, at=at, centre=centre)
 
 
 def unsubscribe(member_id: str, channel: str, *, at: datetime, centre: Centre) -> bool:
-    """End marketing on a channel at once; whether there was anything to end.
+    """Object to marketing on a channel at once; whether there was anything to end.
 
     A mail provider may send the same click many times: only the first writes. For a member that is
     gone there is nothing left to send, so what was asked for holds.
     """
-    if standings(member_id, centre).of(MARKETING, channel) in ("refused", "withdrawn", "objected"):
+    held = centre.stores.consents.standing(member_id).state(MARKETING, channel)
+    if held is not None and held.status == "objected":
         return False
-    choice = Choice(MARKETING, channel, granted=False)
+    objection = Decision(MARKETING, granted=False, channel=channel, objection=True)
     try:
-        _record(member_id, [choice], BY_LINK, at=at, centre=centre)
+        _record(member_id, [objection], BY_LINK, at=at, centre=centre)
     except MemberNotFoundError:
         return False
     return True
@@ -273,21 +257,25 @@ def history(
 
 
 def receipt(member_id: str, seq: int, *, centre: Centre) -> dict[str, Any] | None:
-    """The receipt of a record as a document the member can keep; None if there is none."""
-    found = centre.stores.consents.page(member_id, before_seq=seq + 1, limit=1)
+    """The receipt of a record, ISO/IEC TS 27560:2023, to keep; None if there is no such record."""
+    consents = centre.stores.consents
+    found = consents.page(member_id, before_seq=seq + 1, limit=1)
     if not found or found[0].seq != seq:
         return None
-    record = found[0]
-    return {
-        "id": record.id,
-        "recorded_at": record.recorded_at,
-        "method": record.method,
-        "notice_version": record.notice_version,
-        "decisions": [
-            {"purpose": each.purpose, "channel": each.channel, "granted": each.granted}
-            for each in record.decisions
-        ],
-    }
+    return receipt_of(
+        found[0],
+        notice=_notice_of(found[0], centre),
+        purposes=consents.purposes.all(),
+        controller=Controller(centre.opt_in.url),
+    )
+
+
+def _notice_of(record: Record, centre: Centre) -> Any:  # noqa: ANN401  # a notice of the store
+    try:
+        version = record.notice_version
+        return centre.stores.consents.notices.get(version) if version else None
+    except NoticeNotFoundError:
+        return None
 
 
 def summary(member_id: str, *, at: datetime, centre: Centre) -> Summary:
@@ -315,121 +303,40 @@ def summary(member_id: str, *, at: datetime, centre: Centre) -> Summary:
     )
 
 
-def looks(member_id: str, centre: Centre) -> Sequence[Look]:
-    """Who looked at the member's data, newest first.
-
-    Raises:
-        UnavailableError: no log of that is kept.
-    """
-    if centre.watching is None:
-        raise UnavailableError
-    return centre.watching.looks(member_id, limit=LOOKS_PAGE)
-
-
-def send_code(session: Session, *, language: str, at: datetime, centre: Centre) -> Sent:
-    """Have a code sent to the member."""
-    return _rights(centre).send_code(session.member_id, language=language, at=at)
-
-
-def check_code(session: Session, code: str, *, at: datetime, centre: Centre) -> bool:
-    """Whether it is the code; tries are bounded."""
-    return _rights(centre).check_code(session.member_id, code, at=at)
-
-
-def export(
-    session: Session, form: ExportForm, *, language: str, at: datetime, centre: Centre
-) -> Iterator[bytes]:
-    """All that is held about the member: as a page (Art. 15), or for another program (Art. 20)."""
-    kind = "portability" if form == "json" else "access"
-    _ask(session, kind, language=language, at=at, centre=centre)
-    return _rights(centre).export(session.member_id, form=form, language=language, at=at)
-
-
-def correct(session: Session, text: str, *, language: str, at: datetime, centre: Centre) -> Asked:
-    """Ask for a correction, in the member's words."""
-    details = {"text": text}
-    return _ask(session, "rectification", language=language, at=at, centre=centre, details=details)
-
-
-def restrict(session: Session, *, restricted: bool, at: datetime, centre: Centre) -> None:
-    """Stop every use that the member may stop, or let it go on."""
-    _rights(centre).restrict(session.member_id, restricted=restricted, at=at)
-
-
-def erase(session: Session, *, language: str, at: datetime, centre: Centre) -> Asked:
-    """Ask for the erasure; from here on nothing of the member is used."""
-    return _ask(session, "erasure", language=language, at=at, centre=centre)
-
-
-def _rights(centre: Centre) -> Rights:
-    if centre.rights is None:
-        raise UnavailableError
-    return centre.rights
-
-
 def confirm(token: str, *, at: datetime, centre: Centre) -> None:
     """Confirm the consent that a link of a double opt-in stands for.
 
     Raises:
-        UnavailableError: there is no double opt-in.
+        InvalidLinkError, AlreadyConfirmedError: as they say.
     """
-    if centre.opt_in is None:
-        raise UnavailableError
-    centre.opt_in.confirm(token, at=at)
-
-
-def _ask(
-    session: Session,
-    kind: str,
-    *,
-    language: str,
-    at: datetime,
-    centre: Centre,
-    details: Mapping[str, Any] | None = None,
-) -> Asked:
-    """Open a request to exercise a right; one of the kind that is open already is given back."""
-    return _rights(centre).ask(
-        session.member_id,
-        kind,
-        proof=session.proof,
-        language=language,
+    opt_in.confirm(
+        token,
         at=at,
-        details=details,
+        links=centre.opt_in.links,
+        consents=centre.stores.consents,
+        members=centre.stores.members,
     )
-
-
-def _refuse(
-    member_id: str,
-    places: Sequence[tuple[str, str | None]],
-    held: Standings,
-    at: datetime,
-    centre: Centre,
-) -> Receipt | None:
-    open_ = [place for place in places if held.of(*place) not in ("refused", "objected")]
-    if not open_:
-        return None
-    choices = [Choice(*place, granted=False) for place in open_]
-    return _receipt(_record(member_id, choices, BY_FORM, at=at, centre=centre))
 
 
 def _record(
     member_id: str,
-    choices: Sequence[Choice],
+    decisions: Sequence[Decision],
     way: Way,
     *,
     at: datetime,
     centre: Centre,
-    notice_version: str | None = None,
+    **more: Any,  # noqa: ANN401  # as `consent.service.record` takes them
 ) -> Record:
-    return consent.record(
+    return service.record(
         member_id,
-        [Decision(each.purpose, granted=each.granted, channel=each.channel) for each in choices],
+        decisions,
         method=way.method,
-        notice_version=notice_version,
         at=at,
         by=way.by,
         consents=centre.stores.consents,
         members=centre.stores.members,
+        opt_in=centre.opt_in,
+        **more,
     )
 
 
@@ -440,5 +347,5 @@ def _receipt(record: Record) -> Receipt:
         record.recorded_at,
         record.method,
         record.notice_version,
-        [(each.purpose, each.channel, _status(granted=each.granted)) for each in record.decisions],
+        [(each.purpose, each.channel, each.status) for each in record.decisions],
     )

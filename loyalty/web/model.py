@@ -149,13 +149,6 @@ class Asked(NamedTuple):
     due_at: datetime
 
 
-class Sent(NamedTuple):
-    """By which channel a code was sent, and until when it is good."""
-
-    channel: str
-    expires_at: datetime
-
-
 def field_of(purpose: str, channel: str | None) -> str:
     """The name of the form's field in which a choice stands."""
     return _PART.join((_CHOICE, purpose, channel or ""))

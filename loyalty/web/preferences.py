@@ -13,6 +13,7 @@ from loyalty.kit.errors import InvalidError
 from loyalty.kit.http import ORJSON_OPTIONS, provided
 from loyalty.kit.http import Blueprint as Declared
 from loyalty.web import backing, pages, sessions
+from loyalty.web import rights as wishes
 from loyalty.web.model import NotProvenError, Session, choices_of
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _home(visit: Visit, message: str | None = None) -> Response:
         summary=backing.summary(visit.member_id, at=visit.at, centre=centre),
         purposes=backing.purposes(say, centre),
         uses=backing.other_uses(say, centre),
-        standings=backing.standings(visit.member_id, centre),
+        standings=backing.standings(visit.member_id, at=visit.at, centre=centre),
         notice=backing.notice(say, centre),
         sends_signal=_has_signal(),
         message=message,
@@ -204,7 +205,7 @@ def receipt() -> Response:
 def looks() -> Response:
     """Show who looked at the member's data, and what for."""
     visit = _visit()
-    found = backing.looks(visit.member_id, visit.centre)
+    found = wishes.looks(visit.member_id, centre=visit.centre)
     return visit.page(
         "looks.html",
         "/preferences/looks",
@@ -221,7 +222,7 @@ def rights() -> Response:
 
 
 def _rights(visit: Visit, message: str | None = None) -> Response:
-    held = backing.standings(visit.member_id, visit.centre)
+    held = backing.standings(visit.member_id, at=visit.at, centre=visit.centre)
     return visit.page(
         "rights.html",
         "/preferences/rights",
@@ -236,7 +237,7 @@ def _rights(visit: Visit, message: str | None = None) -> Response:
 def send_code() -> Response:
     """Have a code sent to the member."""
     visit = _visit()
-    sent = backing.send_code(
+    sent = wishes.send_code(
         visit.session, language=visit.say.language, at=visit.at, centre=visit.centre
     )
     return _enter_code(visit, visit.say("code.sent", way=visit.say(f"code.by.{sent.channel}")))
@@ -262,7 +263,7 @@ def check_code() -> Response:
     """Let in who knows the code, for fifteen minutes."""
     visit = _visit()
     code = request.form.get("code", "").replace(" ", "")[:CODE_MAX]
-    if not backing.check_code(visit.session, code, at=visit.at, centre=visit.centre):
+    if not wishes.check_code(visit.session, code, at=visit.at, centre=visit.centre):
         return _enter_code(visit, error=visit.say("code.wrong"))
     session = sessions.proven(visit.session, "code", at=visit.at)
     return _rights(visit._replace(session=session), visit.say("code.right"))
@@ -274,7 +275,7 @@ def download() -> Response:
     """Give all that is held about the member: for reading, or for another program."""
     visit = _proven_visit()
     form, content_type = _EXPORTS.get(request.form.get("form", ""), _EXPORTS["html"])
-    parts = backing.export(
+    parts = wishes.export(
         visit.session, form, language=visit.say.language, at=visit.at, centre=visit.centre
     )
     return _download(_begun(parts), f"my-data.{form}", content_type)
@@ -288,7 +289,7 @@ def correct() -> Response:
     text = request.form.get("details", "").strip()[:DETAILS_MAX]
     if not text:
         raise InvalidError
-    asked = backing.correct(
+    asked = wishes.correct(
         visit.session, text, language=visit.say.language, at=visit.at, centre=visit.centre
     )
     return _rights(visit, visit.say("correct.asked", day=visit.say.date(asked.due_at)))
@@ -300,7 +301,7 @@ def restrict() -> Response:
     """Stop every use that the member may stop, or let it go on."""
     visit = _proven_visit()
     restricted = request.form.get("restricted") != "no"
-    backing.restrict(visit.session, restricted=restricted, at=visit.at, centre=visit.centre)
+    wishes.restrict(visit.session, restricted=restricted, at=visit.at, centre=visit.centre)
     key = "restrict.stopped" if restricted else "restrict.resumed"
     return _rights(visit, visit.say(key))
 
@@ -324,7 +325,7 @@ def erase() -> Response:
     visit = _proven_visit()
     if request.form.get("sure") != "yes":
         return _erasing(visit, visit.say("erasing.not_sure"))
-    asked = backing.erase(
+    asked = wishes.erase(
         visit.session, language=visit.say.language, at=visit.at, centre=visit.centre
     )
     return pages.page("erased.html", visit.say, asked=asked)

@@ -14,9 +14,8 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from app import create_app
 from loyalty.access import model as keys
 from loyalty.kit.clock import now
-from loyalty.web.backing import Centre
 from tests.browser.chromium import find
-from tests.browser.desk import SmallDesk
+from tests.browser.desk import DeskBook
 from tests.builders import Api, program_document
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ class Site(NamedTuple):
     url: str
     api: Api
     parts: Parts
-    desk: SmallDesk
+    desk: DeskBook
     settings: Settings
 
     def link(self, member: str, use: str = "preferences", **more: object) -> str:
@@ -89,9 +88,6 @@ def serve(settings: Settings, parts: Parts) -> tuple[Site, Served]:
     settings = replace(settings, public_url=f"http://127.0.0.1:{server.server_port}")
     app = create_app(settings)
     app.testing = True
-    desk = SmallDesk(parts)
-    provided = app.extensions["carnet"]
-    provided[Centre] = provided[Centre]._replace(rights=desk, watching=desk, opt_in=desk)
     server.app = app
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -99,7 +95,9 @@ def serve(settings: Settings, parts: Parts) -> tuple[Site, Served]:
     parts.keys.add(key)
     api = Api(app.test_client(), text)
     api.post("/v1/program/versions", {"program": program_document()}, expect=201)
-    return Site(settings.url, api, parts, desk, settings), Served(server, thread, settings)
+    return Site(settings.url, api, parts, DeskBook(parts), settings), Served(
+        server, thread, settings
+    )
 
 
 def stop(site: Site, served: Served) -> None:

@@ -13,9 +13,9 @@ import pytest
 from werkzeug.datastructures import LanguageAccept
 
 import loyalty.web
-from loyalty.consent.model import MARKETING_CHANNELS, METHODS, PURPOSES
+from loyalty.consent.model import MARKETING_CHANNELS, METHODS
+from loyalty.consent.purposes import BASES
 from loyalty.program.model import Kind
-from loyalty.web.backing import USES
 from loyalty.web.texts import LANGUAGES, Words, choose_language, texts
 
 HOME = Path(loyalty.web.__file__).parent
@@ -23,8 +23,7 @@ SOURCES = [*HOME.glob("*.py"), *HOME.glob("templates/*.html")]
 ENGLISH = texts("en")
 # Families of which a page says one by name; a text that is no family's must stand in a source.
 FAMILIES = {
-    "purpose": {*PURPOSES, "sharing"},
-    "use": set(USES),
+    "basis": {str(each) for each in BASES if each != "consent"},
     "channel": set(MARKETING_CHANNELS),
     "leave.text": set(MARKETING_CHANNELS),
     "leave.done": set(MARKETING_CHANNELS),

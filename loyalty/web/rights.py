@@ -1,0 +1,132 @@
+"""Rights on the pages: what a member asks for, put to the desk where the shop answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loyalty.privacy import export as exports
+from loyalty.privacy import identity, requests
+from loyalty.privacy import rights as desk_of
+from loyalty.web.model import Asked, Look
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from loyalty.privacy.identity import Sent
+    from loyalty.privacy.model import Request
+    from loyalty.web.backing import Centre
+    from loyalty.web.model import ExportForm, Session
+
+BY = "preference-centre"
+LOOKS_PAGE = 50
+
+
+def send_code(session: Session, *, language: str, at: datetime, centre: Centre) -> Sent:
+    """Have a code sent to the member.
+
+    Raises:
+        MemberNotFoundError, NoAddressError, TooManyCodesError: as they say.
+    """
+    return identity.send_code(session.member_id, language=language, at=at, desk=centre.desk)
+
+
+def check_code(session: Session, code: str, *, at: datetime, centre: Centre) -> bool:
+    """Whether it is the code; tries are bounded."""
+    return identity.check_code(session.member_id, code, at=at, desk=centre.desk)
+
+
+def export(
+    session: Session, form: ExportForm, *, language: str, at: datetime, centre: Centre
+) -> Iterator[bytes]:
+    """All that is held about the member: as a page (Art. 15), or for another program (Art. 20).
+
+    Raises:
+        IdentityNotProvenError, TooManyRightsRequestsError, MemberNotFoundError: as they say.
+    """
+    opened = requests.open_request(
+        session.member_id,
+        "portability" if form == "json" else "access",
+        proof=session.proof,
+        at=at,
+        by=BY,
+        desk=centre.desk,
+        language=language,
+    )
+    member_id, desk = session.member_id, centre.desk
+    found = exports.stream(member_id, form=form, language=language, at=at, desk=desk)
+    return exports.answering(found, opened, at=at, by=BY, desk=desk)
+
+
+def correct(session: Session, text: str, *, language: str, at: datetime, centre: Centre) -> Asked:
+    """Ask for a correction, in the member's words.
+
+    Raises:
+        IdentityNotProvenError, TooManyRightsRequestsError, MemberNotFoundError: as they say.
+    """
+    return _asked(
+        desk_of.rectify(
+            session.member_id,
+            {"text": text},
+            proof=session.proof,
+            at=at,
+            by=BY,
+            desk=centre.desk,
+            language=language,
+        )
+    )
+
+
+def restrict(session: Session, *, restricted: bool, at: datetime, centre: Centre) -> None:
+    """Stop every use that the member may stop, or let it go on.
+
+    Raises:
+        IdentityNotProvenError, TooManyRightsRequestsError, MemberNotFoundError: as they say.
+    """
+    desk_of.restrict(
+        session.member_id,
+        restricted=restricted,
+        proof=session.proof,
+        at=at,
+        by=BY,
+        desk=centre.desk,
+    )
+
+
+def erase(session: Session, *, language: str, at: datetime, centre: Centre) -> Asked:
+    """Ask for the erasure; from here on nothing of the member is used.
+
+    Raises:
+        IdentityNotProvenError, TooManyRightsRequestsError, MemberNotFoundError: as they say.
+    """
+    return _asked(
+        desk_of.erase(
+            session.member_id,
+            proof=session.proof,
+            at=at,
+            by=BY,
+            desk=centre.desk,
+            jobs=centre.jobs,
+            runner=centre.runner,
+            language=language,
+        )
+    )
+
+
+def looks(member_id: str, *, centre: Centre) -> Sequence[Look]:
+    """Who looked at the member's data, newest first."""
+    found = centre.looks_at(member_id, LOOKS_PAGE)
+    return [
+        Look(
+            each.key_name or each.place.key_id,
+            each.place.purpose,
+            each.tally.first_at,
+            each.tally.last_at,
+            each.tally.times,
+        )
+        for each in found
+    ]
+
+
+def _asked(request: Request) -> Asked:
+    return Asked(request.id, request.due_at)
