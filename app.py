@@ -844,6 +844,7 @@ def counts_command(
     with _opened(settings) as parts, _refusals():
         counted = counting.counted(begin, end, step, at=now(), counts=parts.counts)
     _print([counts_table(counted)])
+    click.echo(f"{counted.totals.total():,} decisions.")
 
 
 @main.group("privacy")
