@@ -123,7 +123,7 @@ from loyalty.register.store import RegisterStore
 from loyalty.retention import tables as retention_tables
 from loyalty.retention.model import KIND as RETENTION
 from loyalty.retention.model import RetentionBusyError, Sweep
-from loyalty.retention.service import Keeper, apply_rules
+from loyalty.retention.service import Keeper, RuleBook, apply_rules
 from loyalty.retention.service import job as retention_job
 from loyalty.retention.store import RetentionStore
 from loyalty.rewards.orders import Redeeming
@@ -495,6 +495,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         KeyStore: parts.keys,
         AccessLog: parts.accesslog,
         RetentionStore: parts.retention,
+        RuleBook: RuleBook(parts.retention),
         RegisterStore: parts.register,
         CountStore: parts.counts,
         Watch: watch,
@@ -604,12 +605,6 @@ def _document(app: Flask) -> None:
     redemption_id = {"type": "string", "pattern": f"^{redemption.regex}$"}
     app.url_map.converters["redemption"] = redemption
     api.register_converter(redemption, lambda _: redemption_id)
-    message_id = {
-        "type": "string",
-        "pattern": f"^{loyalty.messages.views.MessageIdConverter.regex}$",
-    }
-    app.url_map.converters["message"] = loyalty.messages.views.MessageIdConverter
-    api.register_converter(loyalty.messages.views.MessageIdConverter, lambda _: message_id)
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)
     for pages in PAGES:
@@ -1221,6 +1216,7 @@ def counts_command(
     with _opened(settings) as parts, _refusals():
         counted = counting.counted(begin, end, step, at=now(), counts=parts.counts)
     _print([counts_table(counted)])
+    click.echo(f"{counted.totals.total():,} decisions.")
 
 
 @consents_group.command("checkpoint")

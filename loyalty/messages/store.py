@@ -58,6 +58,8 @@ class Outbox:
 
     def mark_sent(self, message_id: str, *, at: datetime) -> Marked | None:
         """Note that a message went out; nothing if there is none. Again changes nothing."""
+        if not ObjectId.is_valid(message_id):
+            return None
         query = {"_id": ObjectId(message_id)}
         change = [{"$set": {"sent_at": {"$ifNull": ["$sent_at", at]}}}]
         before = self._messages.find_one_and_update(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from werkzeug.routing import BaseConverter
-
 from loyalty.kit.clock import now
 from loyalty.kit.http import Answer, Blueprint, note_look, provided, replayed
 from loyalty.messages import service
@@ -29,12 +27,6 @@ _EXAMPLE = {
     "created_at": "2026-03-01T09:30:00Z",
     "expires_at": "2026-03-04T09:30:00Z",
 }
-
-
-class MessageIdConverter(BaseConverter):
-    """`<message:message_id>` in a path."""
-
-    regex = "[0-9a-f]{24}"
 
 
 def _body(each: Addressed) -> dict[str, Any]:
@@ -75,7 +67,7 @@ def waiting(query: dict[str, Any]) -> Answer:
     return {"messages": [_body(each) for each in found], "next_cursor": more}
 
 
-@blp.route("/messages/<message:message_id>/sent", methods=["POST"])
+@blp.route("/messages/<message_id>/sent", methods=["POST"])
 @blp.requires("messages:read")
 @blp.response(200, SentSchema, example={"id": _ID, "sent_at": "2026-03-01T09:31:00Z"})
 @blp.raises(MessageNotFoundError)

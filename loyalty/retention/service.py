@@ -8,6 +8,7 @@ that whoever comes back in between either is seen or is told that there is no su
 from __future__ import annotations
 
 import secrets
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +22,7 @@ from loyalty.retention.model import (
     Applied,
     Warned,
     erased_at,
+    history_since,
     next_step,
     warning_cutoff,
 )
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     Progress: TypeAlias = Callable[[int, int, str], None]
 
 RENEW_EVERY = 50
+RULES_SECONDS_MAX = 60.0
 
 
 class Keeper(NamedTuple):
@@ -221,6 +224,23 @@ def changed(rules: Rules, values: Mapping[str, Any]) -> Rules:
     """The rules with other values."""
     passive = tuple(values.get("passive_engagements", rules.passive_engagements))
     return replace(rules, **{**values, "passive_engagements": passive})
+
+
+class RuleBook:
+    """The rules as a request needs them: read once a minute, not once a request."""
+
+    def __init__(
+        self, retention: RetentionStore, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._retention = retention
+        self._monotonic = monotonic
+        self._known: tuple[float, Rules] | None = None
+
+    def history_since(self, at: datetime) -> datetime:
+        """From when on purchases may be used to choose what to show."""
+        if self._known is None or self._monotonic() - self._known[0] >= RULES_SECONDS_MAX:
+            self._known = (self._monotonic(), self._retention.rules().rules)
+        return history_since(self._known[1], at)
 
 
 def job(keeper: Keeper, clock: Callable[[], datetime]) -> JobFunction:

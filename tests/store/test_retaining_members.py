@@ -17,7 +17,7 @@ from loyalty.kit.errors import CarnetError
 from loyalty.members.model import Member
 from loyalty.members.service import new_member_id
 from loyalty.retention.model import Applied, LeaseTakenError, RetentionBusyError, Rules, Sweep
-from loyalty.retention.service import Keeper, apply_rules
+from loyalty.retention.service import Keeper, RuleBook, apply_rules
 from tests.builders import draft, dump, engagement, permit, published, purchase
 from tests.races.test_races import race
 
@@ -326,6 +326,17 @@ def test_a_warning_is_held_and_erased(parts: Parts, eraser: Eraser) -> None:
     assert held.data["first_at"] == START
     assert parts.retention.erase(member) == {"retention_warnings": 1}
     assert parts.retention.erase(member) == {"retention_warnings": 0}
+
+
+def test_requests_learn_of_other_rules_within_a_minute(parts: Parts) -> None:
+    clock = [0.0]
+    book = RuleBook(parts.retention, monotonic=lambda: clock[0])
+    assert book.history_since(START) == datetime(2024, 3, 1, 3, tzinfo=UTC)
+    parts.retention.set_rules(Rules(model_history_months=1), at=START, by="tests")
+    clock[0] = 59
+    assert book.history_since(START) == datetime(2024, 3, 1, 3, tzinfo=UTC)
+    clock[0] = 60
+    assert book.history_since(START) == datetime(2026, 2, 1, 3, tzinfo=UTC)
 
 
 def test_the_history_for_recommendations_can_have_an_age(parts: Parts, rules: Program) -> None:
