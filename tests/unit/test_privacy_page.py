@@ -198,9 +198,9 @@ def test_nobody_has_no_export() -> None:
         export.stream("m_" + "b" * 32, form="json", language="en", at=NOON, desk=desk())
 
 
-@pytest.mark.parametrize("form", export.FORMS)
-def test_a_long_history_goes_out_in_flat_memory(form: export.Form) -> None:
-    found = export.stream(MEMBER, form=form, language="en", at=NOON, desk=desk(Long(20_000)))
+@pytest.mark.parametrize(("form", "count"), [("json", 20_000), ("html", 6_000)])
+def test_a_long_history_goes_out_in_flat_memory(form: export.Form, count: int) -> None:
+    found = export.stream(MEMBER, form=form, language="en", at=NOON, desk=desk(Long(count)))
     tracemalloc.start()
     size = sum(len(each) for each in found)
     _, most = tracemalloc.get_traced_memory()
