@@ -1,7 +1,7 @@
 """The export as one page that people can read, print and keep: nothing in it is from elsewhere.
 
 Each collection of a category is a table; what a row has beyond the columns is a list in its last
-cell. On a phone each row is a card. The table keeps its roles there, for a screen reader.
+cell, and what only keeps the books right is folded away there. On a phone each row is a card. The table keeps its roles there, for a screen reader.
 """
 
 from __future__ import annotations
@@ -27,7 +27,18 @@ COLUMNS_MAX = 7
 DEPTH_MAX = 8
 _NESTED = (dict, list, tuple)
 # Known before others, because a reader looks for the time and the kind of a thing first.
-_FIRST = ("occurred_at", "received_at", "recorded_at", "created_at", "at", "kind", "type", "status")
+_FIRST = (
+    *("occurred_at", "recorded_at", "created_at", "at", "kind", "type", "status"),
+    *("channel", "store", "activity", "decisions", "method", "value", "name", "content"),
+    *("postings", "balance_after", "details", "received_at", "due_at"),
+)
+# What keeps the books right and says little to a reader: folded away, though it is there.
+_TECHNICAL = frozenset(
+    {
+        *("_id", "member", "key", "mark", "fingerprint", "seq", "state", "source", "because"),
+        *("hash", "previous", "flags", "signal", "newest_at", "program_version", "tries"),
+    }
+)
 # Money in minor units: shown with the point, where a currency is named around it.
 _AMOUNTS = frozenset({"amount", "tax", "discount", "net", "amount_minor"})
 _STYLE = """
@@ -48,18 +59,19 @@ table{border-collapse:collapse;width:100%;font-size:.95rem}
 caption{text-align:left;color:var(--soft);padding:.4rem 0}
 th,td{text-align:left;vertical-align:top;padding:.5rem .65rem;border-bottom:1px solid var(--line);overflow-wrap:break-word}
 thead th{background:var(--band);border-bottom:2px solid var(--line)}
-td{min-width:6.5rem;overflow-wrap:anywhere}
+td{min-width:7.5rem;overflow-wrap:anywhere}
 table{margin-bottom:1.5rem}
 td ul,td dl{margin:0;padding:0;list-style:none}
 td li+li{margin-top:.3rem}
 td dt,.k{color:var(--soft)}
 td dd{margin:0 0 .3rem}
 .p{margin:0 0 .3rem}
+summary{color:var(--mark);cursor:pointer;padding:.3rem 0}
 .p dt,.p dd{display:inline;margin:0 .4rem 0 0}
 dd{overflow-wrap:anywhere}
 .meta{color:var(--soft)}
 footer{margin-top:3rem;border-top:2px solid var(--line);padding-top:1rem}
-@media (max-width:45rem){
+@media (max-width:60rem){
 body{padding:1rem .9rem 3rem}
 h1{font-size:1.6rem}
 dl.about{grid-template-columns:1fr;gap:0}
@@ -192,26 +204,35 @@ def _table(member_id: str, place: tuple[str, str], table: _Table, words: Words) 
 
 
 def _columns(table: _Table) -> tuple[list[str], bool]:
-    """The fields that most documents have as columns, and whether anything is left over."""
-    first = [each for each in _FIRST if each in table.keys]
-    others = [each for each, _ in table.keys.most_common() if each not in first]
-    columns = [*first, *others]
-    if len(columns) <= COLUMNS_MAX:
-        return columns, False
-    return columns[: COLUMNS_MAX - 1], True
+    """The fields that say most as columns, and whether anything is left over."""
+    plain = [each for each, _ in table.keys.most_common() if each not in _TECHNICAL]
+    columns = [each for each in _FIRST if each in table.keys]
+    columns += [each for each in plain if each not in columns]
+    size = COLUMNS_MAX if len(columns) <= COLUMNS_MAX else COLUMNS_MAX - 1
+    return columns[:size], len(table.keys) > size or len(plain) < len(table.keys)
 
 
 def _row(each: Held, columns: list[str], names: list[str], words: Words) -> str:
     voice = _Voice(words, currency=_currency(each.data, ""))
     cells = [_named(column, each.data.get(column), voice) for column in columns]
     if len(names) > len(columns):
-        rest = {key: value for key, value in each.data.items() if key not in columns}
-        cells.append(_pairs(rest, voice))
+        cells.append(_more({k: v for k, v in each.data.items() if k not in columns}, voice))
     text = "".join(
         f'<td role="cell" data-label="{escape(name)}"{_none(cell, words)}>{_cell(cell)}</td>'
         for name, cell in zip(names, cells, strict=True)
     )
     return f'<tr role="row">{text}</tr>\n'
+
+
+def _more(rest: Mapping[str, Any], voice: _Voice) -> str:
+    """What a row has beyond its columns; what is technical can be unfolded."""
+    plain = {key: value for key, value in rest.items() if key not in _TECHNICAL}
+    technical = {key: value for key, value in rest.items() if key in _TECHNICAL}
+    told = "" if all(map(_is_nothing, plain.values())) else _pairs(plain, voice)
+    if all(map(_is_nothing, technical.values())):
+        return told or voice.words.empty
+    summary = escape(voice.words.technical)
+    return f"{told}<details><summary>{summary}</summary>{_pairs(technical, voice)}</details>"
 
 
 def _none(cell: str, words: Words) -> str:
@@ -239,16 +260,28 @@ def _value(value: Any, voice: _Voice) -> str:  # noqa: ANN401  # any JSON value
 
 def _item(value: Any, voice: _Voice) -> str:  # noqa: ANN401  # any JSON value
     """What is in a list, on one line if it is a small document."""
-    if not isinstance(value, dict) or any(isinstance(each, _NESTED) for each in value.values()):
+    if not isinstance(value, dict) or any(map(_is_deep, value.values())):
         return _value(value, voice)
-    currency = _currency(value, voice.currency)
+    return _line(value, voice)
+
+
+def _line(value: Mapping[str, Any], voice: _Voice) -> str:
+    """A small document on one line: names with values, one inside it in brackets."""
+    voice = voice._replace(currency=_currency(value, voice.currency))
     told = (
         f'<span class="k">{escape(readable(str(name), voice.words))}</span> '
-        f"{_named(str(name), each, voice._replace(currency=currency))}"
+        + (f"({_line(each, voice)})" if isinstance(each, dict) else _named(str(name), each, voice))
         for name, each in value.items()
         if not _is_nothing(each)
     )
     return ", ".join(told)
+
+
+def _is_deep(value: Any) -> bool:  # noqa: ANN401  # any JSON value
+    """Whether a value does not fit into a line."""
+    if isinstance(value, dict):
+        return any(isinstance(each, _NESTED) for each in value.values())
+    return bool(value) and isinstance(value, (list, tuple))
 
 
 def _pairs(value: Mapping[str, Any], voice: _Voice) -> str:

@@ -35,6 +35,7 @@ class Words(NamedTuple):
     seen_by: str
     nothing: str
     more: str
+    technical: str
     yes: str
     no: str
     empty: str
@@ -67,6 +68,7 @@ _EN = Words(
     seen_by="Who sees it",
     nothing="Nothing is held about you.",
     more="More",
+    technical="Technical details",
     yes="yes",
     no="no",
     empty="–",
@@ -233,6 +235,7 @@ _FR = Words(
     seen_by="Destinataires",
     nothing="Aucune donnée n’est détenue à votre sujet.",
     more="Autres",
+    technical="Détails techniques",
     yes="oui",
     no="non",
     empty="–",
@@ -369,6 +372,24 @@ _FR = Words(
     labels={
         "access_log": "consultations",
         "activity": "activité",
+        "actor": "personne",
+        "age": "âge",
+        "article": "article",
+        "asked": "demandé",
+        "basis": "base",
+        "because": "en raison de",
+        "decided_at": "décidé le",
+        "evidence": "preuve",
+        "external_id": "numéro de l’expéditeur",
+        "engagement": "interaction",
+        "fingerprint": "empreinte",
+        "flags": "état des décisions",
+        "inputs": "calcul",
+        "key": "clé",
+        "member": "membre",
+        "previous": "précédent",
+        "restricted": "limité",
+        "rounding": "arrondi",
         "amount": "montant",
         "at": "le",
         "balance_after": "solde après",
@@ -497,5 +518,5 @@ def category_of(name: str, words: Words) -> Category:
 
 def readable(name: str, words: Words) -> str:
     """The name of a field or a category as people read it: `closed_at` as `closed at`."""
-    label = words.labels.get(name) or name.replace("_", " ")
+    label = words.labels.get(name) or name.strip("_").replace("_", " ")
     return label[:1].upper() + label[1:]

@@ -18,6 +18,7 @@ from loyalty.privacy.erasing import (
     ErasureIncompleteError,
     advance,
     erase_member,
+    start,
     work,
 )
 from loyalty.privacy.erasures import LEASE
@@ -345,3 +346,17 @@ def test_a_request_joins_an_erasure_that_is_under_way(parts: Parts) -> None:
     require_gone(parts, desk, member_id)
     found = desk.requests.get(request_id)
     assert (found.status, found.erasure_id) == ("done", begun.id)
+
+
+def test_many_are_erased_at_once_and_certified_after_one_wait(parts: Parts) -> None:
+    desk, clock = whole_desk(parts), Clock()
+    members = [lived(parts) for _ in range(3)]
+    eraser = eraser_of(desk, clock)
+    for each in members:
+        assert start(each, reason="inactivity", eraser=eraser).passes == 1
+        assert not parts.members.exists(each)
+    assert clock.waited == []
+    assert len(work(eraser)) == 3
+    assert sum(clock.waited) == pytest.approx(IN_FLIGHT.total_seconds())
+    for each in members:
+        require_gone(parts, desk, each)
