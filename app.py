@@ -1224,8 +1224,14 @@ def counts_command(
 def consents_checkpoint(settings: Settings) -> None:
     """Keep a signed sum over all records, and print it: keep the text outside as well."""
     with _opened(settings) as parts:
-        click.echo(ledger.checkpoint(at=now(), consents=parts.consents))
-    click.echo("Whoever cuts records off from now on cannot make this sum again.", err=True)
+        text = ledger.checkpoint(at=now(), consents=parts.consents)
+        kept = parts.consents.read_checkpoint(text)
+    click.echo(text)
+    click.echo(
+        f"Over {kept.tally.records} records made before {kept.until:%Y-%m-%d %H:%M:%S}Z. "
+        "Whoever cuts them off cannot make this sum again.",
+        err=True,
+    )
 
 
 @consents_group.command("verify")

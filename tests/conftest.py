@@ -123,3 +123,12 @@ def shop(api: Api) -> Api:
     """A client of a shop whose programme is published."""
     api.post("/v1/program/versions", {"program": program_document()}, expect=201)
     return api
+
+
+@pytest.fixture
+def elsewhere(shop: Api, settings: Settings) -> Iterator[Api]:
+    """The same caller at another instance of the service over the same database."""
+    app = create_app(settings)
+    app.testing = True
+    yield Api(app.test_client(), shop.key)
+    app.extensions["carnet"][Database].client.close()

@@ -41,7 +41,7 @@ from loyalty.kit.http import (
     Blueprint,
     invalid,
     provided,
-    status_of,
+    refusal_of_line,
 )
 
 if TYPE_CHECKING:
@@ -258,15 +258,7 @@ def _verdict(verdict: Verdict) -> bytes:
             "occurred_at": verdict.at,
         }
         return _line(document)
-    error = verdict.error
-    problem: dict[str, Any] = {
-        "code": error.code,
-        "title": error.title,
-        "status": status_of(type(error)),
-        "detail": error.detail,
-    }
-    if error.errors:
-        problem["errors"] = [each._asdict() for each in error.errors]
+    problem = refusal_of_line(verdict.error)
     return _line({**document, "problem": problem, "retry": verdict.may_retry})
 
 

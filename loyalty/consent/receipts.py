@@ -1,14 +1,16 @@
 """Consent receipts in the form of ISO/IEC TS 27560:2023, as JSON-LD in the terms of DPV 2.
 
 The receipt gives the person a copy of the whole record, as the DPV's guide to 27560 has it
-(https://w3id.org/dpv/guides/consent-27560). What the specification asks for stands in clause 6:
+(https://w3id.org/dpv/guides/consent-27560). Clause by clause:
 
-- of the receipt (6.4): its id, and the schema that it follows;
-- of the record (6.3), in its header: schema version, record id, principal id;
-- in its processing section: notice, language, purpose, PII, controllers, storage locations,
-  retention, jurisdiction, recipients, withdrawal method;
-- in its party section: who the controller is;
-- in its event section: state, time, how it was indicated and by whom.
+- 6.4.5, receipt metadata: the receipt's id, and the schema that it follows;
+- 6.4.6, receipt content: the record as a whole;
+- 6.3.3, record header: schema version, record id, principal id;
+- 6.3.4, PII processing: notice, language, purpose, lawful basis, controllers, storage locations,
+  retention, jurisdiction, recipients, withdrawal method, rights;
+- 6.3.5, PII information: the categories of data;
+- 6.3.6, party identification: who the controller is;
+- 6.3.7, events: state, time, how it was indicated and by whom.
 """
 
 from __future__ import annotations

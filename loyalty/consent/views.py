@@ -58,8 +58,8 @@ from loyalty.kit.http import (
     invalid,
     ndjson_lines,
     provided,
+    refusal_of_line,
     replayed,
-    status_of,
 )
 from loyalty.kit.idempotency import KeyReusedError, fingerprint
 from loyalty.kit.settings import Settings
@@ -452,15 +452,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
     error = verdict.error
     if error is None:
         raise RuntimeError("a verdict is a record or a refusal")
-    problem: dict[str, Any] = {
-        "code": error.code,
-        "title": error.title,
-        "status": status_of(type(error)),
-        "detail": error.detail,
-    }
-    if error.errors:
-        problem["errors"] = [each._asdict() for each in error.errors]
-    return {"status": "refused", "problem": problem}
+    return {"status": "refused", "problem": refusal_of_line(error)}
 
 
 def note_signal() -> None:

@@ -125,6 +125,19 @@ def refusal(error: CarnetError) -> Response:
     return answer
 
 
+def refusal_of_line(error: CarnetError) -> dict[str, Any]:
+    """The same about one line of many, as the single call would have said it."""
+    problem: dict[str, Any] = {
+        "code": error.code,
+        "title": error.title,
+        "status": status_of(type(error)),
+        "detail": error.detail,
+    }
+    if error.errors:
+        problem["errors"] = [each._asdict() for each in error.errors]
+    return problem
+
+
 class OrjsonProvider(JSONProvider):
     """JSON by orjson: it refuses NaN and lone surrogates and writes times as RFC 3339."""
 

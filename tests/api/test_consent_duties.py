@@ -143,6 +143,25 @@ def test_a_repeated_put_is_one_record(api: Api, member: str) -> None:
     assert refused["code"] == "key_reused"
 
 
+def test_a_till_that_was_offline_never_overrides_what_came_later(api: Api, member: str) -> None:
+    put(api, member, yes("analytics"))
+    put(api, member, {"purpose": "analytics", "granted": False})
+    earlier = (now() - timedelta(hours=3)).isoformat()
+    late = put(api, member, yes("analytics"), method="till", decided_at=earlier)
+    assert late["decided_at"] < late["recorded_at"]
+    assert late["decisions"][0] == {
+        "purpose": "analytics",
+        "channel": None,
+        "granted": True,
+        "status": "withdrawn",
+        "expires_at": late["decisions"][0]["expires_at"],
+    }
+    assert stands(api, member, "analytics") == ("withdrawn", False)
+    future = (now() + timedelta(hours=1)).isoformat()
+    refused = put(api, member, yes("analytics"), expect=409, decided_at=future)
+    assert (refused["code"], refused["errors"][0]["field"]) == ("in_future", "decided_at")
+
+
 def test_a_receipt_has_all_that_27560_asks_for(api: Api, member: str) -> None:
     api.post("/v1/notices", NOTICE, expect=201)
     decisions = (
@@ -266,6 +285,22 @@ def test_asking_again_and_again_sends_one_link_in_ten_minutes(
     assert waiting() == 2
     opt_in.confirm(token_of(parts), at=later["at"], links=parts.links, **stores)  # type: ignore[arg-type]
     assert parts.consents.standing(member).flags["marketing:email"].status == "granted"
+
+
+def test_a_page_can_look_at_what_a_link_would_confirm(
+    doubled: Api, parts: Parts, member: str
+) -> None:
+    made = put(doubled, member, yes("marketing", "email"))
+    token = token_of(parts)
+    before = dump(parts.database)
+    asked: dict[str, Any] = {"at": now(), "links": parts.links, "consents": parts.consents}
+    seen = opt_in.look(token, **asked)
+    assert (seen.member_id, seen.purpose, seen.channel) == (member, "marketing", "email")
+    assert seen.record.id == made["id"]
+    assert dump(parts.database) == before
+    opt_in.confirm(token, **asked, members=parts.members)
+    with pytest.raises(AlreadyConfirmedError):
+        opt_in.look(token, **asked)
 
 
 @pytest.mark.parametrize("use", ["forged", "expired", "for something else", "of one erased"])

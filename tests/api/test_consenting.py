@@ -5,32 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pymongo.database import Database
 
-from app import create_app
 from loyalty.consent import service
 from loyalty.kit.clock import now
 from tests.builders import Api, dump, mint_key, unique
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from app import Parts
-    from loyalty.kit.settings import Settings
 
 
 @pytest.fixture
 def member(shop: Api) -> str:
     return shop.enrol(("card", "1"))
-
-
-@pytest.fixture
-def elsewhere(shop: Api, settings: Settings) -> Iterator[Api]:
-    """The same caller at another instance of the service over the same database."""
-    app = create_app(settings)
-    app.testing = True
-    yield Api(app.test_client(), shop.key)
-    app.extensions["carnet"][Database].client.close()
 
 
 def flags(api: Api, member: str) -> dict[str, bool]:

@@ -5,30 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pymongo.database import Database
 
-from app import create_app
 from tests.api.test_browser_tokens import token_of
 from tests.builders import Api, dump, mint_key, program_document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from app import Parts
-    from loyalty.kit.settings import Settings
 
 NOBODY = "m_" + "0" * 32
 NOWHERE = "h_" + "0" * 32
 POOLING = "household_pooling"
-
-
-@pytest.fixture
-def elsewhere(shop: Api, settings: Settings) -> Iterator[Api]:
-    """The same caller at another instance of the service over the same database."""
-    app = create_app(settings)
-    app.testing = True
-    yield Api(app.test_client(), shop.key)
-    app.extensions["carnet"][Database].client.close()
 
 
 def household(api: Api, *members: str, name: str | None = None) -> str:

@@ -5,33 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import orjson
-import pytest
-from pymongo.database import Database
 
-from app import create_app
 from loyalty.consent import gate, ledger, service
 from loyalty.consent.model import Decision
 from loyalty.kit.clock import now
 from recommend import picks
-from tests.builders import Api
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import pytest
 
     from app import Parts
-    from loyalty.kit.settings import Settings
+    from tests.builders import Api
 
 ALTERNATIONS = 1000
 MAIL = "/v1/picks?channel=email&limit=1"
-
-
-@pytest.fixture
-def elsewhere(shop: Api, settings: Settings) -> Iterator[Api]:
-    """The same caller at another instance of the service over the same database."""
-    app = create_app(settings)
-    app.testing = True
-    yield Api(app.test_client(), shop.key)
-    app.extensions["carnet"][Database].client.close()
 
 
 def test_a_thousand_alternations_are_never_stale_on_the_other_instance(

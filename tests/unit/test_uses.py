@@ -93,6 +93,23 @@ def test_every_reading_of_personal_data_is_on_the_list_and_nothing_else_is() -> 
     assert USING.keys() == USES.keys()
 
 
+def test_a_new_use_in_any_function_would_be_seen() -> None:
+    source = """
+class Spy:
+    def peek(self, stores, member_id):
+        def inner():
+            return self._sources.journal.history(member_id, limit=5)
+        return inner()
+
+def look(member_id):
+    return provided(ConsentStore).standing(member_id), gate.permit(member_id, "x")
+"""
+    assert list(_in(ast.parse(source), "m")) == [
+        Found("m.Spy.peek", {"journal.history"}, passes_gate=False),
+        Found("m.look", {"consents.standing"}, passes_gate=True),
+    ]
+
+
 def test_every_purpose_on_the_list_exists() -> None:
     for name, use in USES.items():
         assert use.purposes, name
