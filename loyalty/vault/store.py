@@ -154,7 +154,10 @@ class Vault:
         raise VaultClosedError
 
     def shred(self, owner: str) -> bool:
-        """Destroy an owner's key for good; whether there was one. Nothing that begins later opens."""
+        """Destroy an owner's key for good; whether there was one.
+
+        Whoever begins to open something after this has returned fails, on every worker.
+        """
         is_gone = self._keys.delete_one({"keyAltNames": owner}).deleted_count == 1
         # Whoever read the key just before has forgotten it by then.
         time.sleep(2 * KEY_CACHE_MS / 1000)
