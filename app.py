@@ -272,6 +272,11 @@ class Parts(NamedTuple):
             ledger=ConsentLedger(self.consents),
         )
 
+    def close(self) -> None:
+        """Let the connections go."""
+        for database in (self.database, self.eraser_database):
+            database.client.close()
+
     @property
     def stores(self) -> Stores:
         """What recording an activity touches."""
@@ -648,7 +653,7 @@ def _opened(settings: Settings) -> Iterator[Parts]:
                     initialise(settings, parts)
                     yield parts
                 finally:
-                    parts.database.client.close()
+                    parts.close()
             finally:
                 if own:
                     own.stop()
@@ -701,7 +706,7 @@ def _run(settings: Settings, *, prepare: Callable[[str], None]) -> int:
         with stop_on_signals(), owned_database(settings) as (uri, mongod):
             parts = assemble(settings, uri)
             initialise(settings, parts)
-            parts.database.client.close()
+            parts.close()
             prepare(uri)
             return serve(uri, mongod, str(_fresh_directory(settings.data_dir / "metrics")))
     except STARTING_ERRORS as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -17,6 +18,8 @@ from loyalty.access import model as keys
 from loyalty.kit.clock import now
 from loyalty.kit.embedded import EmbeddedMongo
 from loyalty.kit.settings import Settings
+from loyalty.vault.masters import MasterKeyError
+from loyalty.vault.peppers import SETTLED, PepperLostError, Peppers, Stage
 from tests.builders import Api, program_document
 
 if TYPE_CHECKING:
@@ -83,17 +86,33 @@ def settings(worker_settings: Settings) -> Settings:
     return worker_settings
 
 
+# Making one takes longer than all else that a test begins with.
+_ALL_BUT_THE_PEPPERS = {"keyAltNames": {"$not": re.compile("^pepper:")}}
+
+
+def _has_first_pepper(parts: Parts) -> bool:
+    """Whether the pepper of the look-ups is as it was before any test."""
+    peppers = Peppers(parts.database, parts.vault)
+    try:
+        peppers.check()
+    except (PepperLostError, MasterKeyError):
+        return False
+    return peppers.stage() == Stage(SETTLED, 1)
+
+
 @pytest.fixture
 def parts(settings: Settings, worker_parts: Parts) -> Iterator[Parts]:
     """The stores over the emptied database, with caches of their own."""
     for database in (worker_parts.database, worker_parts.vault.database):
         for name in database.list_collection_names():
-            if name != "meta":
-                database[name].delete_many({})
-    # Its pepper went with the vault.
-    worker_parts.database["meta"].delete_one({"_id": "pepper"})
+            if name not in ("meta", "peppers"):
+                database[name].delete_many(_ALL_BUT_THE_PEPPERS if name == "keys" else {})
     fresh = assemble(settings, settings.mongodb_uri)
-    fresh.peppers.check()
+    if not _has_first_pepper(fresh):
+        fresh.database["meta"].delete_one({"_id": "pepper"})
+        fresh.vault.database["peppers"].delete_many({})
+        fresh.vault.database["keys"].delete_many({})
+        fresh.peppers.check()
     yield fresh
     fresh.database.client.close()
 

@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 
 
 _FACTS = {"_id": 0, "enrolled_at": 1, "profile": 1, "referrer": 1}
-# What `referrals` keeps in a member's document, and says itself in an export.
-_OF_OTHERS = ("referral_code", "referrer", "referred", "referral_mark")
+# Of a member's document: what is said apart, and what `referrals` keeps there and says itself.
+_OF_OTHERS = ("profile", "referral_code", "referrer", "referred", "referral_mark")
 
 
 class EnrolmentExistsError(Exception):
@@ -322,10 +322,12 @@ class MemberStore:
             return
         if document:
             own = {name: each for name, each in document.items() if name not in _OF_OTHERS}
-            yield Held("members", member_id, "membership", {**own, "profile": profile})
+            yield Held("members", member_id, "identity", own)
+            if profile:
+                yield Held("members", member_id, "profile", profile)
         for each, value in zip(linked, values, strict=True):
             data = {"type": each["type"], "value": value, "linked_at": each["linked_at"]}
-            yield Held("identifiers", each["ref"], "identifiers", data)
+            yield Held("identifiers", each["ref"], "identity", data)
 
     def erase(self, member_id: str) -> Mapping[str, int]:
         """Remove the member and its identifiers; see `vault.model.Holder`."""

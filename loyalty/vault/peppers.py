@@ -96,7 +96,7 @@ class Peppers:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._database = database
+        self._members = database["members"]
         self._meta = database["meta"]
         self._kept = vault.database["peppers"]
         self._vault = vault
@@ -162,7 +162,7 @@ class Peppers:
             MasterKeyError: it is wrapped by another master than those that are set.
         """
         is_new = self._meta.find_one({"_id": _ID}, {"_id": 1}) is None
-        if is_new and self._database["identifiers"].find_one({}, {"_id": 1}):
+        if is_new and self._members.find_one({}, {"_id": 1}):
             raise UnreadableDataError(
                 "The data was written by a version that was never released, which sealed it "
                 "otherwise. Start on an empty database: set CARNET_DATA_DIR to another directory."

@@ -37,6 +37,7 @@ SERVICE: Mapping[str, tuple[str, ...]] = {
     "coupon_conflicts": _APPEND,
     # What is kept up to date.
     "budgets": _CHANGE,
+    "consent_counts": _CHANGE,
     "coupon_batches": _CHANGE,
     "coupon_campaigns": _CHANGE,
     "households": _CHANGE,
@@ -47,6 +48,9 @@ SERVICE: Mapping[str, tuple[str, ...]] = {
     "meta": _CHANGE,
     "products": _CHANGE,
     "purposes": _CHANGE,
+    "register": _CHANGE,
+    "retention": _CHANGE,
+    "retention_warnings": _CHANGE,
     "reward_counters": _CHANGE,
     "rewards": _CHANGE,
     "stores": _CHANGE,
@@ -55,6 +59,7 @@ SERVICE: Mapping[str, tuple[str, ...]] = {
     "identifiers": _TAKE,
     "household_members": _TAKE,
     "reward_takings": _FREE,
+    "access_log": _FREE,
     "identity_codes": _FREE,
     "privacy_requests": _FREE,
 }

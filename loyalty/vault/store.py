@@ -103,13 +103,14 @@ class Vault:
             VaultClosedError: the key is there and cannot be unwrapped now.
         """
         for _ in range(ATTEMPTS_MAX):
+            used = self.masters
             try:
                 return self.crypt.decrypt(sealed)
             except EncryptionError as error:
                 _pass_on_if_away(error)
                 if self._keys.find_one({"_id": key_id_of(sealed)}, {"_id": 1}) is None:
                     raise ShreddedError from error
-                self._take_fresh_masters()
+                self._retry_or_close(used, error)
         raise VaultClosedError
 
     def open_all(self, sealed: Sequence[Binary]) -> list[Any]:
@@ -124,12 +125,13 @@ class Vault:
             return [self._open_or_none(each) for each in sealed]
         query = {"_id": {"$in": list({key_id_of(each) for each in sealed})}}
         for _ in range(ATTEMPTS_MAX):
-            ring = Ring(self._keys, self.masters.providers)
+            used = self.masters
+            ring = Ring(self._keys, used.providers)
             ring.load(query)
             try:
                 return [ring.open(each) if ring.opens(each) else None for each in sealed]
-            except MongoCryptError:
-                self._take_fresh_masters()
+            except MongoCryptError as error:
+                self._retry_or_close(used, error)
         raise VaultClosedError
 
     def seal_all(self, values: Sequence[tuple[str, Any]]) -> list[Binary]:
@@ -152,7 +154,10 @@ class Vault:
         raise VaultClosedError
 
     def shred(self, owner: str) -> bool:
-        """Destroy an owner's key for good; whether there was one. When this returns, nobody can."""
+        """Destroy an owner's key for good; whether there was one.
+
+        Whoever begins to open something after this has returned fails, on every worker.
+        """
         is_gone = self._keys.delete_one({"keyAltNames": owner}).deleted_count == 1
         # Whoever read the key just before has forgotten it by then.
         time.sleep(2 * KEY_CACHE_MS / 1000)
@@ -244,13 +249,24 @@ class Vault:
         except DuplicateKeyError:
             return
         except EncryptionError as error:
+            _pass_on_if_away(error)
             if not isinstance(error.cause, DuplicateKeyError):
-                raise
+                raise VaultClosedError from error
 
     def _fresh_masters(self) -> Masters:
         """The masters as they are now: a new key is never wrapped by one that is being left."""
         self._take_fresh_masters()
         return self.masters
+
+    def _retry_or_close(self, used: Masters, error: Exception) -> None:
+        """Return if there are other masters to try by now.
+
+        Raises:
+            VaultClosedError: there are none.
+        """
+        self._take_fresh_masters()
+        if self.masters == used:
+            raise VaultClosedError from error
 
     def _take_fresh_masters(self) -> bool:
         """Whether the masters are others than those known so far."""

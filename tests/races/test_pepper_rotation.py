@@ -289,7 +289,7 @@ def test_another_master_key_is_named_at_start(parts: Parts) -> None:
 
 def test_data_of_before_is_refused_in_words(parts: Parts) -> None:
     before_the_first_start(parts)
-    parts.database["identifiers"].insert_one({"_id": "0" * 64, "member": "m", "sealed": b"fernet"})
+    parts.database["members"].insert_one({"_id": "m", "profile": {"birthday": b"fernet"}})
     with pytest.raises(UnreadableDataError, match="CARNET_DATA_DIR"):
         Peppers(parts.database, parts.vault).check()
 

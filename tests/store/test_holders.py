@@ -79,8 +79,9 @@ def test_all_that_is_held_is_shown_opened(parts: Parts) -> None:
     assert sorted({(each.collection, each.category) for each in found}) == [
         ("household_members", "household"),
         ("households", "household"),
-        ("identifiers", "identifiers"),
-        ("members", "membership"),
+        ("identifiers", "identity"),
+        ("members", "identity"),
+        ("members", "profile"),
         ("members", "referrals"),
     ]
     shown = str([each.data for each in found])
@@ -98,7 +99,7 @@ def test_every_field_of_every_document_is_shown(parts: Parts) -> None:
     shown: dict[str, set[str]] = {}
     for each in held(parts, member):
         shown.setdefault(each.collection, set()).update(each.data)
-    technical = {"_id", "sealed", "ref", "pepper", "twin", "member", "referral_mark"}
+    technical = {"_id", "sealed", "ref", "pepper", "twin", "member", "referral_mark", "profile"}
     for name, fields in shown.items():
         for document in dump(parts.database)[name]:
             if member in (document["_id"], document.get("member")):

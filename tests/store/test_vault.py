@@ -188,6 +188,26 @@ def test_another_master_key_is_not_a_key_that_is_gone(parts: Parts) -> None:
     assert parts.vault.open(sealed) == "mine"
 
 
+def test_a_kms_that_is_away_is_not_a_key_that_is_gone(parts: Parts) -> None:
+    sealed = parts.vault.seal("a", "mine")
+    place = {"region": "eu", "key": "arn:aws:kms:eu:1:key/1", "endpoint": "127.0.0.1:1"}
+    account = {"accessKeyId": "a", "secretAccessKey": "b"}
+    away = again(parts.vault, Masters({"aws": account}, "aws", place))
+    keys = parts.vault.database["keys"]
+    for act in (
+        lambda: away.seal("b", 1),
+        lambda: away.seal_all([("b", 1)]),
+        lambda: away.rewrap(lambda *_: None),
+    ):
+        with pytest.raises(VaultClosedError):
+            act()
+    keys.update_one({"keyAltNames": "a"}, {"$set": {"masterKey": {"provider": "aws", **place}}})
+    for act in (lambda: away.open(sealed), lambda: away.open_all([sealed])):
+        with pytest.raises(VaultClosedError):
+            act()
+    assert not away.has_key("b")
+
+
 def test_many_values_open_by_one_read_of_keys(parts: Parts, settings: Settings) -> None:
     sealed = parts.vault.seal_all([(f"m{number}", number) for number in range(64)])
     with watching(settings) as watch:
