@@ -108,6 +108,7 @@ USES: dict[str, Use] = {
     "loyalty.web.backing.standings": _RIGHTS,
     "loyalty.web.backing.summary": _RIGHTS,
     "loyalty.web.backing.unsubscribe": _RIGHTS,
+    "loyalty.web.backing.withdraw_all": _RIGHTS,
     "recommend.jobs.agreed_baskets": Use((PERSONALISATION,)),
     "recommend.picks._addresses": Use((MARKETING,), "recommend.picks._agreed"),
     "recommend.picks._ready": Use((PERSONALISATION, MARKETING), "recommend.picks._agreed"),

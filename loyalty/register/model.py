@@ -175,6 +175,7 @@ COLLECTIONS: dict[str, tuple[str, ...]] = {
     "budgets": ("programme",),
     "vault:keys": ("keys",),
     "vault:erasures": ("requests",),
+    "vault:peppers": ("configuration",),
     "vault:rotations": ("configuration",),
 }
 

@@ -212,7 +212,10 @@ def note_signal(member_id: str, *, at: datetime, centre: Centre) -> None:
 
 
 def withdraw_all(member_id: str, *, at: datetime, centre: Centre) -> None:
-    """Withdraw every yes at once, on every channel."""
+    """Withdraw every yes at once, on every channel; nothing is written where there is none."""
+    held = centre.stores.consents.standing(member_id)
+    if not any(each.status in ("granted", "pending") for each in held.flags.values()):
+        return
     service.withdraw_all(
         member_id,
         at=at,
@@ -231,17 +234,18 @@ def stop_marketing(member_id: str, *, at: datetime, centre: Centre) -> None:
 
 
 def unsubscribe(member_id: str, channel: str, *, at: datetime, centre: Centre) -> bool:
-    """Object to marketing on a channel at once; whether there was anything to end.
+    """End marketing on a channel at once; whether there was anything to end.
 
     A mail provider may send the same click many times: only the first writes. For a member that is
     gone there is nothing left to send, so what was asked for holds.
     """
     held = centre.stores.consents.standing(member_id).state(MARKETING, channel)
-    if held is not None and held.status == "objected":
+    if held is not None and held.status in ("refused", "withdrawn", "objected"):
         return False
-    objection = Decision(MARKETING, granted=False, channel=channel, objection=True)
+    # Not an objection: that would end what the member wants to have on other channels, too.
+    refusal = Decision(MARKETING, granted=False, channel=channel)
     try:
-        _record(member_id, [objection], BY_LINK, at=at, centre=centre)
+        _record(member_id, [refusal], BY_LINK, at=at, centre=centre)
     except MemberNotFoundError:
         return False
     return True

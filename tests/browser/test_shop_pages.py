@@ -10,30 +10,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from bson import ObjectId
-from playwright.sync_api import sync_playwright
 
 from loyalty.access import model as keys
 from loyalty.kit.clock import now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from playwright.sync_api import Browser
 
     from app import Parts
     from tests.builders import Api
 
-CHROMIUM = "/usr/bin/chromium"
 SHOTS = os.environ.get("CARNET_SCREENSHOTS")
 PAGES = {"counts": "/v1/consents/counts", "register": "/v1/privacy/register"}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def furnish(api: Api, parts: Parts) -> None:
