@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from loyalty.privacy.model import Request
+    from loyalty.privacy.rights import Asking
     from loyalty.privacy.service import Desk
     from loyalty.vault.model import Held
 
@@ -53,13 +54,11 @@ def stream(
     return _in_chunks(_json(member_id, language, at, desk))
 
 
-def answering(
-    found: Iterator[bytes], request: Request, *, at: datetime, by: str, desk: Desk
-) -> Iterator[bytes]:
+def answering(found: Iterator[bytes], request: Request, asking: Asking) -> Iterator[bytes]:
     """The stream; the request is answered when its last byte was taken, and not before."""
     yield from found
     if request.is_open:
-        answered(request, at=at, by=by, desk=desk)
+        answered(request, asking)
 
 
 def documents(member_id: str, desk: Desk) -> Iterator[Held]:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from loyalty.kit.mongo import Database, Document
-    from loyalty.privacy.erasures import Erasure
     from loyalty.privacy.service import Desk
 
     Progress = Callable[[int, int, str], None]
@@ -50,26 +49,26 @@ def restore_check(
         is_dry: only look.
         progress: gets (done, total, stage).
     """
-    stones = {each.member_id: each for each in desk.erasures.all()}
+    stones = desk.erasures.by_member()
     found = places(database, stones, progress=progress)
     erased: Counter[str] = Counter()
     if not is_dry:
         for done, member_id in enumerate(sorted(found), 1):
-            erased += _again(stones[member_id], clock(), desk)
+            erased += _again(stones[member_id], member_id, clock(), desk)
             progress(done, len(found), "erasing again")
     left = found if is_dry else places(database, stones, progress=progress)
     return Restored(len(stones), len(found), _sum(found), erased, _sum(left))
 
 
-def _again(erasure: Erasure, at: datetime, desk: Desk) -> Counter[str]:
+def _again(erasure_id: str, member_id: str, at: datetime, desk: Desk) -> Counter[str]:
     """One pass over a member that came back. Nobody is served from a database at this point."""
-    desk.journal.end(erasure.member_id)
-    desk.vault.shred(erasure.member_id)
+    desk.journal.end(member_id)
+    desk.vault.shred(member_id)
     went: Counter[str] = Counter()
     for holder in desk.holders:
-        went.update(holder.erase(erasure.member_id))
+        went.update(holder.erase(member_id))
     went = +went
-    desk.erasures.note_again(erasure.id, went, at=at)
+    desk.erasures.note_again(erasure_id, went, at=at)
     return went
 
 

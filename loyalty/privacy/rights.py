@@ -1,8 +1,12 @@
-"""Exercise a right: each opens a request, does what it says, and answers it."""
+"""Exercise a right: each opens a request, does what it says, and answers it.
+
+All of them refuse as `requests.open_request` does: IdentityNotProvenError, MemberNotFoundError,
+TooManyRightsRequestsError, KeyReusedError.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loyalty.jobs.model import TooManyJobsError
 from loyalty.jobs.service import enqueue
@@ -16,160 +20,74 @@ if TYPE_CHECKING:
 
     from loyalty.jobs.runner import Runner
     from loyalty.jobs.store import JobStore
-    from loyalty.privacy.model import Request
+    from loyalty.privacy.model import Kind, Request
     from loyalty.privacy.service import Desk
 
 METHOD = "request"
 
 
-def erase(
-    member_id: str,
-    *,
-    proof: str,
-    at: datetime,
-    by: str,
-    desk: Desk,
-    jobs: JobStore,
-    runner: Runner,
-    request_key: str | None = None,
-    language: str = "en",
-) -> Request:
-    """Ask for a member's erasure: from now on nothing is used, and a job removes it.
+class Asking(NamedTuple):
+    """Who asks, how it was proven to be the member, when, at which desk, and under which key."""
 
-    Raises:
-        IdentityNotProvenError, MemberNotFoundError, TooManyRightsRequestsError, KeyReusedError: as
-            `open_request`.
-    """
-    request = open_request(
-        member_id,
-        "erasure",
-        proof=proof,
-        at=at,
-        by=by,
-        desk=desk,
-        request_key=request_key,
-        language=language,
-    )
+    proof: str
+    by: str
+    at: datetime
+    desk: Desk
+    request_key: str | None = None
+    language: str = "en"
+
+
+def ask(
+    member_id: str, kind: Kind, asking: Asking, details: Mapping[str, Any] | None = None
+) -> Request:
+    """Open a request, and leave it to the shop to answer it: a rectification (Art. 16)."""
+    return open_request(member_id, kind, details=details, **asking._asdict())
+
+
+def erase(member_id: str, asking: Asking, *, jobs: JobStore, runner: Runner) -> Request:
+    """Ask for a member's erasure: from now on nothing is used, and a job removes it (Art. 17)."""
+    request = ask(member_id, "erasure", asking)
+    at, by = asking.at, asking.by
     if request.erasure_id is None:
         # Withdrawn anew when asked for anew: whatever was granted in between is over, too.
-        desk.standing.withdraw_all(member_id, at=at, by=by, method=METHOD)
+        asking.desk.standing.withdraw_all(member_id, at=at, by=by, method=METHOD)
     try:
-        enqueue(
-            erasing.KIND,
-            {},
-            at=at,
-            by=by,
-            # One job carries out all that is open, so one more does no harm.
-            request_key=None,
-            jobs=jobs,
-            runner=runner,
-        )
+        # One job carries out all that is open, so one more does no harm.
+        enqueue(erasing.KIND, {}, at=at, by=by, request_key=None, jobs=jobs, runner=runner)
     except TooManyJobsError:
         # The request is kept: the next job of this kind, or `carnet privacy work`, carries it out.
         return request
     return request
 
 
-def restrict(
-    member_id: str,
-    *,
-    restricted: bool,
-    proof: str,
-    at: datetime,
-    by: str,
-    desk: Desk,
-    request_key: str | None = None,
-) -> Request:
-    """Put a member's data aside, or lift that (Art. 18). It holds on the next request.
-
-    Raises:
-        IdentityNotProvenError, MemberNotFoundError, TooManyRightsRequestsError, KeyReusedError: as
-            `open_request`.
-    """
-    request = open_request(
-        member_id,
-        "restriction",
-        proof=proof,
-        at=at,
-        by=by,
-        desk=desk,
-        request_key=request_key,
-        details={"restricted": restricted},
-    )
+def restrict(member_id: str, asking: Asking, *, restricted: bool) -> Request:
+    """Put a member's data aside, or lift that (Art. 18). It holds on the next request."""
+    request = ask(member_id, "restriction", asking, {"restricted": restricted})
     if not request.is_open:
         return request
-    desk.standing.restrict(member_id, restricted=restricted, at=at, by=by, method=METHOD)
-    return answered(request, at=at, by=by, desk=desk)
+    asking.desk.standing.restrict(
+        member_id, restricted=restricted, at=asking.at, by=asking.by, method=METHOD
+    )
+    return answered(request, asking)
 
 
 def object_to(
-    member_id: str,
-    *,
-    purpose: str,
-    channel: str | None,
-    proof: str,
-    at: datetime,
-    by: str,
-    desk: Desk,
-    request_key: str | None = None,
+    member_id: str, asking: Asking, *, purpose: str, channel: str | None = None
 ) -> Request:
-    """Object to a purpose (Art. 21). It holds on the next request.
-
-    Raises:
-        IdentityNotProvenError, MemberNotFoundError, TooManyRightsRequestsError, KeyReusedError: as
-            `open_request`.
-    """
-    request = open_request(
-        member_id,
-        "objection",
-        proof=proof,
-        at=at,
-        by=by,
-        desk=desk,
-        request_key=request_key,
-        details={"purpose": purpose, "channel": channel},
-    )
+    """Object to a purpose (Art. 21). It holds on the next request."""
+    details = {"purpose": purpose, "channel": channel}
+    request = ask(member_id, "objection", asking, details)
     if not request.is_open:
         return request
-    desk.standing.object_to(
-        member_id, purpose=purpose, channel=channel, at=at, by=by, method=METHOD
+    asking.desk.standing.object_to(
+        member_id, purpose=purpose, channel=channel, at=asking.at, by=asking.by, method=METHOD
     )
-    return answered(request, at=at, by=by, desk=desk)
+    return answered(request, asking)
 
 
-def rectify(
-    member_id: str,
-    details: Mapping[str, Any],
-    *,
-    proof: str,
-    at: datetime,
-    by: str,
-    desk: Desk,
-    request_key: str | None = None,
-    language: str = "en",
-) -> Request:
-    """Keep what a member says is wrong (Art. 16); the shop corrects it and completes the request.
-
-    Raises:
-        IdentityNotProvenError, MemberNotFoundError, TooManyRightsRequestsError, KeyReusedError: as
-            `open_request`.
-    """
-    return open_request(
-        member_id,
-        "rectification",
-        proof=proof,
-        at=at,
-        by=by,
-        desk=desk,
-        request_key=request_key,
-        details=details,
-        language=language,
-    )
-
-
-def answered(request: Request, *, at: datetime, by: str, desk: Desk) -> Request:
+def answered(request: Request, asking: Asking) -> Request:
     """A request that was carried out at once; of two who did, one says so."""
     try:
-        return complete(request, at=at, by=by, desk=desk)
+        return complete(request, at=asking.at, by=asking.by, desk=asking.desk)
     except RequestClosedError:
-        return desk.requests.get(request.id)
+        return asking.desk.requests.get(request.id)

@@ -135,18 +135,24 @@ def body_of(found: Request, at: datetime) -> dict[str, Any]:
     }
 
 
-def _exercise(member_id: str) -> dict[str, Any]:
+def _accepted(found: Request, at: datetime) -> Response:
+    """A request that is to be answered; one of another moment was there before."""
+    return replayed(body_of(found, at), 202, is_replay=found.received_at != at)
+
+
+def _asking(member_id: str, language: str = "en") -> rights.Asking:
     """Who exercises a right of a member, how that was proven, when and under which key."""
     key = idempotency_key()
     is_member = g.caller.member_id is not None
-    return {
-        "proof": g.caller.proof if is_member else "shop",
-        "by": "member" if is_member else g.caller.id,
-        "at": now(),
-        "desk": provided(Desk),
+    return rights.Asking(
+        proof=g.caller.proof if is_member else "shop",
+        by="member" if is_member else g.caller.id,
+        at=now(),
+        desk=provided(Desk),
         # All browsers call as the same key: a member's own ids are not another member's.
-        "request_key": f"{member_id}:{key}" if key else None,
-    }
+        request_key=f"{member_id}:{key}" if key else None,
+        language=language,
+    )
 
 
 @blp.route("/members/<member:member_id>/export", methods=["POST"])
@@ -163,13 +169,14 @@ def export_member(body: dict[str, Any], member_id: str) -> Answer:
     keep. It is made at this moment and never stored. A member's token needs proof: a login of the
     last fifteen minutes, or a code. At most five in 24 hours for each right.
     """
-    who = _exercise(member_id)
-    opened = requests.open_request(member_id, body["right"], language=body["language"], **who)
+    asking = _asking(member_id, body["language"])
+    opened = rights.ask(member_id, body["right"], asking)
     best = request.accept_mimetypes.best_match(["application/json", "text/html"])
     form: export.Form = "html" if "text/html" in (best, f"text/{body['form']}") else "json"
-    at, desk = who["at"], who["desk"]
-    found = export.stream(member_id, form=form, language=body["language"], at=at, desk=desk)
-    return _download(export.answering(found, opened, at=at, by=who["by"], desk=desk), form)
+    found = export.stream(
+        member_id, form=form, language=asking.language, at=asking.at, desk=asking.desk
+    )
+    return _download(export.answering(found, opened, asking), form)
 
 
 def _download(found: Any, form: export.Form) -> Response:  # noqa: ANN401  # an iterator of bytes
@@ -194,9 +201,9 @@ def erase_member(member_id: str) -> Answer:
     it has begun: `GET /v1/privacy/erasures/{erasure_id}` gives the signed certificate. It cannot be
     undone. There is no body.
     """
-    who = _exercise(member_id)
-    found = rights.erase(member_id, jobs=provided(JobStore), runner=provided(Runner), **who)
-    return replayed(body_of(found, who["at"]), 202, is_replay=found.received_at != who["at"])
+    asking = _asking(member_id)
+    found = rights.erase(member_id, asking, jobs=provided(JobStore), runner=provided(Runner))
+    return _accepted(found, asking.at)
 
 
 @blp.route("/members/<member:member_id>/restriction", methods=["POST"])
@@ -211,8 +218,8 @@ def restrict_member(body: dict[str, Any], member_id: str) -> Answer:
     While it is restricted nothing is used that needs consent or rests on the shop's interest; what
     the contract and the law ask for goes on. It holds on the next request.
     """
-    who = _exercise(member_id)
-    return body_of(rights.restrict(member_id, **body, **who), who["at"])
+    asking = _asking(member_id)
+    return body_of(rights.restrict(member_id, asking, **body), asking.at)
 
 
 @blp.route("/members/<member:member_id>/objection", methods=["POST"])
@@ -226,9 +233,8 @@ def object_to(body: dict[str, Any], member_id: str) -> Answer:
 
     To marketing on all channels if nothing else is said. It holds on the next request.
     """
-    who = _exercise(member_id)
-    found = rights.object_to(member_id, purpose=body["purpose"], channel=body.get("channel"), **who)
-    return body_of(found, who["at"])
+    asking = _asking(member_id)
+    return body_of(rights.object_to(member_id, asking, **body), asking.at)
 
 
 @blp.route("/members/<member:member_id>/rectification", methods=["POST"])
@@ -243,10 +249,9 @@ def rectify(body: dict[str, Any], member_id: str) -> Answer:
     In the member's words. The shop corrects the profile and the identifiers with the operations for
     that, and completes the request.
     """
-    who = _exercise(member_id)
-    text, language = body["text"], body["language"]
-    found = rights.rectify(member_id, {"text": text}, language=language, **who)
-    return replayed(body_of(found, who["at"]), 202, is_replay=found.received_at != who["at"])
+    asking = _asking(member_id, body["language"])
+    found = rights.ask(member_id, "rectification", asking, {"text": body["text"]})
+    return _accepted(found, asking.at)
 
 
 @blp.route("/members/<member:member_id>/requests", methods=["GET"])
@@ -273,18 +278,20 @@ def record_request(body: dict[str, Any], member_id: str) -> Answer:
     Its month begins when it came in. An open one of the same kind is given back instead of a second
     one; if that waits for proof of who the member is and this call vouches for it, it goes on.
     """
-    who = _exercise(member_id)
-    del who["proof"]
+    asking = _asking(member_id, body["language"])
     recorded = requests.record_request(
         member_id,
         body["kind"],
-        received_at=min(body.get("received_at", who["at"]), who["at"]),
+        received_at=min(body.get("received_at", asking.at), asking.at),
         is_proven=body["identity_proven"],
         details={"text": body["text"]} if "text" in body else None,
-        language=body["language"],
-        **who,
+        language=asking.language,
+        at=asking.at,
+        by=asking.by,
+        desk=asking.desk,
+        request_key=asking.request_key,
     )
-    return replayed(body_of(recorded.request, who["at"]), 201, is_replay=recorded.is_replay)
+    return replayed(body_of(recorded.request, asking.at), 201, is_replay=recorded.is_replay)
 
 
 @blp.route("/members/<member:member_id>/identity-code", methods=["POST"])

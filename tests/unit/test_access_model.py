@@ -26,6 +26,7 @@ from loyalty.access.tokens import ALGORITHM, AUDIENCE, ISSUER, TOKEN_SECONDS_MAX
 from loyalty.kit.clock import now
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
 MEMBER = "m_" + "a" * 32
 SECRET = b"t" * 32
 
@@ -191,3 +192,29 @@ def test_the_header_of_a_token_does_not_choose_its_algorithm(algorithm: str) -> 
         token = crafted(algorithm=algorithm)
     with pytest.raises(InvalidKeyError):
         TokenMint(SECRET).read(token)
+
+
+@pytest.mark.parametrize(
+    ("minutes_ago", "proof"), [(0, "login"), (14.9, "login"), (15.1, ""), (-0.4, "login"), (-2, "")]
+)
+def test_a_proof_holds_for_fifteen_minutes_from_the_login(minutes_ago: float, proof: str) -> None:
+    mint, at = TokenMint(SECRET), now()
+    proven_at = at - minutes_ago * MINUTE
+    token = mint.mint(MEMBER, at=at, seconds=60, proof="login", proven_at=proven_at)
+    assert mint.read(token).proof == proof
+
+
+def test_a_proof_lapses_in_a_token_that_lives_on() -> None:
+    mint, at = TokenMint(SECRET), now() - 10 * MINUTE
+    # Minted ten minutes ago, for fifteen, on a login that was nine minutes old by then.
+    token = mint.mint(MEMBER, at=at, seconds=900, proof="login", proven_at=at - 9 * MINUTE)
+    caller = mint.read(token)
+    assert (caller.member_id, caller.proof) == (MEMBER, "")
+
+
+@pytest.mark.parametrize("claims", [{"proof": "login"}, {"proof": 1, "proven_at": 1}, {}])
+def test_a_token_without_a_time_of_its_proof_has_none(claims: dict[str, Any]) -> None:
+    at = now()
+    whole = {"iss": ISSUER, "aud": AUDIENCE, "sub": MEMBER, "iat": at, "exp": at + MINUTE, **claims}
+    token = jwt.encode(whole, SECRET, algorithm=ALGORITHM, headers={"typ": TYPE})
+    assert TokenMint(SECRET).read(token).proof == ""
