@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Admit: TypeAlias = Callable[[str, Access, str | None], Any]
 
 
-_NO_ARGS: dict[str, Any] = {}
+_REFUSED = 400
 
 
 class Background(Protocol):
@@ -103,12 +103,19 @@ class Service(Flask):
         key = ""
         if "caller" in own:
             key = own.caller.id
-            member_id = (request.view_args or _NO_ARGS).get("member_id")
-            if member_id and response.status_code < HTTPStatus.BAD_REQUEST:
-                self.look_noter(own.caller)(member_id)
+            if response.status_code < _REFUSED:
+                self._note_look(request, own.caller)
         seconds = time.perf_counter() - began_at
         note(request, response, seconds=seconds, request_id=request_id, key=key)
         return response
+
+    def _note_look(self, request: Request, caller: Any) -> None:  # noqa: ANN401  # kit knows no callers
+        """Tell the watcher of the member in the path, if the view says what it shows them for."""
+        watcher, access, rule = self.watcher, self._access(request), request.url_rule
+        if watcher is not None and access is not None and access.purpose and rule is not None:
+            member_id = (request.view_args or {}).get("member_id")
+            if member_id is not None:
+                watcher.note(caller, member_id, access.purpose, rule.rule)
 
     def look_noter(self, caller: Any) -> Callable[[str], None]:  # noqa: ANN401  # kit knows no callers
         """What tells the watcher of a member that this request shows, if its view says what for."""
