@@ -151,7 +151,9 @@ def save() -> Response:
         at=visit.at,
         centre=visit.centre,
     )
-    return _home(visit, visit.say("saved.done", receipt=receipt.id))
+    is_waiting = any(status == "pending" for *_, status in receipt.decisions)
+    key = "saved.pending" if is_waiting else "saved.done"
+    return _home(visit, visit.say(key, receipt=receipt.id))
 
 
 @blp.post("/withdraw")

@@ -38,7 +38,7 @@ QUIET = (
     "--no-first-run",
 )
 # Far above what any step takes: a page that hangs ends as a failure and not as a wait.
-WAIT_MS_MAX = 15_000
+WAIT_MS_MAX = 30_000
 
 
 class Quiet(WSGIRequestHandler):
