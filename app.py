@@ -65,6 +65,7 @@ from loyalty.jobs.runner import Runner
 from loyalty.jobs.store import JobStore
 from loyalty.journal.drafts import Stores
 from loyalty.journal.scan import JournalScan
+from loyalty.journal.secrecy import Secrecy
 from loyalty.journal.store import JournalStore
 from loyalty.kit.clock import now
 from loyalty.kit.embedded import EmbeddedDatabaseError, attach_or_start
@@ -140,6 +141,7 @@ class Parts(NamedTuple):
     catalogue: CatalogueStore
     versions: VersionStore
     journal: JournalStore
+    secrecy: Secrecy
     coupons: CouponStore
     coupon_mint: CouponMint
     jobs: JobStore
@@ -158,7 +160,7 @@ class Parts(NamedTuple):
     @property
     def scan(self) -> JournalScan:
         """All journals, for what looks at the whole shop."""
-        return JournalScan(self.database)
+        return JournalScan(self.database, self.secrecy)
 
     @property
     def sources(self) -> Sources:
@@ -172,6 +174,8 @@ def assemble(settings: Settings, uri: str) -> Parts:
     database = open_database(client, settings.database)
     root = root_secret(settings)
     vault = Vault(open_database(client, settings.vault_database), masters_of(settings))
+    # Never rotated: a receipt that came once is known by it for ever.
+    secrecy = Secrecy(derive(root, "fact-keys"), vault)
     return Parts(
         database=database,
         keys=KeyStore(database),
@@ -187,7 +191,8 @@ def assemble(settings: Settings, uri: str) -> Parts:
         consents=ConsentStore(database),
         catalogue=CatalogueStore(database, timeout_seconds=settings.database_timeout_seconds),
         versions=VersionStore(database),
-        journal=JournalStore(database, timeout_seconds=settings.database_timeout_seconds),
+        journal=JournalStore(database, secrecy, timeout_seconds=settings.database_timeout_seconds),
+        secrecy=secrecy,
         coupons=CouponStore(database),
         coupon_mint=CouponMint(
             seed=derive(root, "coupon-signing"), short_key=derive(root, "coupon-short-codes")
