@@ -10,12 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from loyalty.journal.appending import append
+from loyalty.journal.appending import is_written
 from loyalty.journal.drafts import EMPTY, entry_after, granted
-from loyalty.journal.model import FactErasedError, Head
+from loyalty.journal.model import Head
 from loyalty.journal.ripples import ripples_of
 from loyalty.kit.errors import ConflictError
-from loyalty.members.model import MemberNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -103,15 +102,7 @@ def _write(drafts: list[Draft], entries: list[Entry], astray: set[str], stores: 
     astray.update(entry.member_id for entry in refused)
     kept = {entry.id for entry in planned[: len(planned) - len(refused)]}
     again = [draft for draft, entry in zip(drafts, entries, strict=True) if entry.id not in kept]
-    return len(kept) + sum(_is_written(draft, stores) for draft in again)
-
-
-def _is_written(draft: Draft, stores: Stores) -> bool:
-    """Whether a draft on the single path became an entry now; what was erased becomes none."""
-    try:
-        return not append(draft, stores).is_replay
-    except (FactErasedError, MemberNotFoundError):
-        return False
+    return len(kept) + sum(is_written(draft, stores) for draft in again)
 
 
 def append_plain(drafts: Sequence[Draft], stores: Stores) -> dict[int, Entry]:

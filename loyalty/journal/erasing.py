@@ -193,7 +193,8 @@ class JournalEraser:
         if new["kind"] in _SHARED and new["activity"] != document["activity"]:
             gone = [*new["activity"].get(ERASED_PARTIES, ()), renaming.pseudonym]
             new["activity"][ERASED_PARTIES] = gone
-            # It could tell whether a guess at the other side is right.
+        if new["kind"] == "transfer" or "part_of" in new["activity"]:
+            # A digest of what named the member could tell whether a guess is right.
             new["fingerprint"] = secrets.token_hex(32)
         return new
 

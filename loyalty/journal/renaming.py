@@ -80,4 +80,5 @@ def drawn(member_id: str, keys: Iterable[str], order: Sequence[tuple[datetime, s
 
 def _place(key: str) -> str:
     """The key without the sender's own id."""
-    return "/".join(key.split("/", 3)[:3])
+    place = key.split("/", 3)
+    return "/".join(place[:3]) if len(place) > 3 else place[0]  # noqa: PLR2004

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING
 
-from loyalty.journal.codec import state_from_document
+from loyalty.journal.codec import entry_from_document, state_from_document
 from loyalty.journal.model import ENDED
 from loyalty.members.model import MemberNotFoundError
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
+    from loyalty.journal.model import Entry
     from loyalty.journal.secrecy import Secrecy
     from loyalty.kit.mongo import Document
     from loyalty.program.model import State
@@ -96,6 +97,10 @@ class JournalScan:
         except MemberNotFoundError:
             return []
         return [] if self._ended([member_id]) else read
+
+    def entries(self, member_id: str) -> list[Entry]:
+        """A member's entries, oldest first; none of a member who is being erased."""
+        return [entry_from_document(each) for each in self.documents(member_id)]
 
     def shells(self) -> Iterator[Document]:
         """What is left of erased entries, as it is kept, in no order."""

@@ -15,6 +15,7 @@ from loyalty.journal.codec import posting_to_document
 from loyalty.journal.drafts import Stores
 from loyalty.journal.model import (
     EntryNotFoundError,
+    FactErasedError,
     InFutureError,
     InsufficientPointsError,
     MemberBusyError,
@@ -107,6 +108,7 @@ _ENTRY = {
 }
 _RESOLVING = (MemberNotFoundError, InvalidIdentifierError, IdentifierTakenError)
 _RECORDING = (
+    FactErasedError,
     KeyReusedError,
     MemberBusyError,
     BoundKeyError,
@@ -218,7 +220,13 @@ def post_purchase(body: dict[str, Any]) -> Answer:
     },
 )
 @blp.response(201, RecordedSchema, example={**_RECORDED, "points": -11, "balance": 10})
-@blp.raises(*_RECORDING, UnknownChannelError, PurchaseNotFoundError, ReturnExceedsPurchaseError)
+@blp.raises(
+    *_RECORDING,
+    MemberNotFoundError,
+    UnknownChannelError,
+    PurchaseNotFoundError,
+    ReturnExceedsPurchaseError,
+)
 def post_return(body: dict[str, Any]) -> Answer:
     """Take back a purchase, whole or in part.
 
@@ -306,6 +314,7 @@ def post_engagement(body: dict[str, Any]) -> Answer:
 @blp.response(201, RecordedSchema, example=_RECORDED)
 @blp.raises(
     MemberNotFoundError,
+    FactErasedError,
     KeyReusedError,
     MemberBusyError,
     NoProgramError,
@@ -329,6 +338,7 @@ def post_adjustment(body: dict[str, Any], member_id: str) -> Answer:
 @blp.response(201, RecordedSchema, example={**_RECORDED, "points": -21, "balance": 0})
 @blp.raises(
     EntryNotFoundError,
+    MemberNotFoundError,
     NotReversibleError,
     KeyReusedError,
     MemberBusyError,
