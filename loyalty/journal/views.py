@@ -200,7 +200,8 @@ def post_purchase(body: dict[str, Any]) -> Answer:
 
     Exactly once for its `external_id` at that channel and store, whoever sends it and however
     often: a retry gets the same answer with `Idempotent-Replay: true`, and the same id with another
-    body is refused. The points are durable when the answer arrives.
+    body is refused. The points are durable when the answer arrives. A receipt that was erased with
+    its member stays refused for ever, with `fact_erased`.
     """
     return _recorded(
         service.record_purchase(body, caller=g.caller, at=now(), stores=provided(Stores))
