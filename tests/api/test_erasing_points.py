@@ -300,3 +300,46 @@ def test_a_batch_says_that_a_fact_was_erased(club: Api, parts: Parts) -> None:
     verdicts = [json.loads(each) for each in answer.data.splitlines()]
     codes = [each["problem"]["code"] for each in verdicts if "line" in each]
     assert codes == ["fact_erased", "fact_erased"]
+
+
+def test_a_piece_that_was_held_comes_back_and_one_that_was_taken_stays_gone(
+    club: Api, parts: Parts
+) -> None:
+    member = club.enrol()
+    club.buy(member, 90_000)
+    redeem(club, member, capture=True)
+    redeem(club, member)
+    reward = parts.rewards.get("off")
+    assert parts.rewards.left([reward], at=now()) == {"off": 7}
+    erase(parts, member)
+    assert parts.rewards.left([reward], at=now()) == {"off": 7}
+    assert parts.rewards.left([reward], at=now() + timedelta(days=40)) == {"off": 8}
+
+
+def test_the_end_of_a_journal_says_nothing_and_goes_by_itself(club: Api, parts: Parts) -> None:
+    member = club.enrol()
+    club.buy(member, 1000)
+    erase(parts, member)
+    journal = parts.database["journal"]
+    (end,) = journal.find({"member": member})
+    assert end.keys() == {"_id", "member", "seq", "kind", "mark", "gone_at"}
+    gone = journal.index_information()["gone"]
+    assert (gone["key"], gone["expireAfterSeconds"]) == ([("gone_at", 1)], 0)
+
+
+def test_a_used_coupon_stays_used_and_its_conflict_is_still_told(club: Api, parts: Parts) -> None:
+    member, campaign = club.enrol(), campaign_body()
+    club.post(CAMPAIGNS, campaign, expect=201)
+    code = codes_of(club, campaign["id"])[0]["code"]
+    use = {"code": code, "channel": "store", "store": "S1", "member": member}
+    club.post(REDEMPTIONS, {**use, "external_id": "1"}, expect=201)
+    club.post(
+        REDEMPTIONS, {**use, "external_id": "2", "occurred_at": now().isoformat()}, expect=409
+    )
+    erase(parts, member)
+    (told,) = club.get(f"{CAMPAIGNS}/{campaign['id']}/conflicts", expect=200).get_json()[
+        "conflicts"
+    ]
+    assert told["second"]["external_id"] == "erased"
+    del use["member"]
+    club.post(REDEMPTIONS, {**use, "external_id": "3"}, expect=409)
