@@ -92,7 +92,9 @@ from loyalty.importing.service import import_journey
 from loyalty.jobs.runner import Runner
 from loyalty.jobs.store import JobStore
 from loyalty.journal.drafts import Stores
+from loyalty.journal.erasing import JournalEraser
 from loyalty.journal.scan import JournalScan
+from loyalty.journal.secrecy import Secrecy
 from loyalty.journal.store import JournalStore
 from loyalty.kit.clock import now
 from loyalty.kit.embedded import EmbeddedDatabaseError, attach_or_start
@@ -111,11 +113,11 @@ from loyalty.messages.store import Outbox
 from loyalty.privacy import commands as privacy
 from loyalty.privacy.certificate import Signer
 from loyalty.privacy.erasing import KIND as ERASURE
-from loyalty.privacy.erasing import Eraser, work
+from loyalty.privacy.erasing import Eraser, start, work
 from loyalty.privacy.erasing import job as erasure_job
-from loyalty.privacy.erasures import ErasureStore, new_erasure_id
+from loyalty.privacy.erasures import ErasureStore
 from loyalty.privacy.service import Desk
-from loyalty.privacy.standing import ConsentLedger, ConsentStanding, JournalEnd
+from loyalty.privacy.standing import ConsentLedger, ConsentStanding
 from loyalty.privacy.store import CodeStore, RequestStore
 from loyalty.referrals.store import ReferralStore
 from loyalty.register import tables as register_tables
@@ -227,6 +229,7 @@ class Parts(NamedTuple):
     catalogue: CatalogueStore
     versions: VersionStore
     journal: JournalStore
+    secrecy: Secrecy
     coupons: CouponStore
     coupon_mint: CouponMint
     jobs: JobStore
@@ -265,7 +268,7 @@ class Parts(NamedTuple):
             outbox=self.outbox,
             vault=vault,
             standing=ConsentStanding(self.consents, self.members),
-            journal=JournalEnd(self.eraser_database),
+            journal=JournalEraser(self.eraser_database, self.secrecy),
             holders=holders,
             signer=self.signer,
             code_secret=self.code_secret,
@@ -287,7 +290,7 @@ class Parts(NamedTuple):
     @property
     def scan(self) -> JournalScan:
         """All journals, for what looks at the whole shop."""
-        return JournalScan(self.database)
+        return JournalScan(self.database, self.secrecy)
 
     def holders(self, database: Database[Document], vault: Vault) -> tuple[Holder, ...]:
         """Whoever keeps something about members, in the order of an export.
@@ -298,6 +301,9 @@ class Parts(NamedTuple):
             MemberStore(database, vault, Peppers(database, vault)),
             ReferralStore(database),
             HouseholdStore(database, vault),
+            JournalEraser(database, self.secrecy),
+            RewardStore(database),
+            CouponStore(database),
             ConsentStore(database, vault, secret=self.consent_secret),
             RequestStore(database, vault),
             CodeStore(database),
@@ -335,6 +341,8 @@ def assemble(settings: Settings, uri: str) -> Parts:
         eraser = connect(settings.eraser_uri, timeout_seconds=settings.database_timeout_seconds)
         eraser_database = open_database(eraser, settings.database)
         eraser_vault = _vault(settings, eraser)
+    # Never rotated: a receipt that came once is known by it for ever.
+    secrecy = Secrecy(derive(root, "fact-keys"), vault)
     return Parts(
         database=database,
         eraser_database=eraser_database,
@@ -349,7 +357,8 @@ def assemble(settings: Settings, uri: str) -> Parts:
         consents=ConsentStore(database, vault, secret=consent_secret),
         catalogue=CatalogueStore(database, timeout_seconds=settings.database_timeout_seconds),
         versions=VersionStore(database),
-        journal=JournalStore(database, timeout_seconds=settings.database_timeout_seconds),
+        journal=JournalStore(database, secrecy, timeout_seconds=settings.database_timeout_seconds),
+        secrecy=secrecy,
         coupons=CouponStore(database),
         coupon_mint=CouponMint(
             seed=derive(root, "coupon-signing"), short_key=derive(root, "coupon-short-codes")
@@ -461,12 +470,11 @@ def keeper(parts: Parts) -> Keeper:
         Sweep("messages_days", "messages", parts.outbox.old, parts.outbox.sweep),
         Sweep("jobs_days", "jobs", parts.jobs.old, parts.jobs.sweep),
     )
-    erasures = parts.erasures
+    eraser = _eraser(parts, lambda *_: None)
 
     def erase(member_id: str, reason: str) -> None:
-        # The tombstone only: `work` then does them all together, for each takes half a minute.
-        at = now()
-        erasures.begin(new_erasure_id(), member_id, reason=reason, asked_at=at, at=at)
+        # The first pass only: `work` then ends them all together, for each waits half a minute.
+        start(member_id, reason=reason, eraser=eraser)
 
     return Keeper(parts.retention, parts.postman, sweeps, parts.retention.end, erase)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
@@ -56,6 +57,7 @@ class Bare:
             "member": member,
             "seq": head["seq"] + 1 if head else 1,
             "key": key,
+            "mark": hashlib.sha256(key.encode()).digest()[:16],
             "state": head["state"] if head else {"lots": [], "channels": {}},
         }
         self._journal.insert_one(entry)

@@ -444,7 +444,7 @@ def _insert_many(documents: Sequence[Document], parts: Parts) -> float:
 def _clear(parts: Parts) -> None:
     """An empty journal with its indexes."""
     parts.database["journal"].drop()
-    JournalStore(parts.database, timeout_seconds=5).create_indexes()
+    JournalStore(parts.database, parts.secrecy, timeout_seconds=5).create_indexes()
 
 
 def _drafts(member_id: str, count: int, parts: Parts) -> list[Draft]:

@@ -220,7 +220,7 @@ def _copy(parts: Parts) -> None:
         out = {"$out": {"db": PEER_DATABASE, "coll": name}}
         parts.database[name].aggregate([out])
     peer = parts.database.client.get_database(PEER_DATABASE)
-    JournalStore(peer, timeout_seconds=5).create_indexes()
+    JournalStore(peer, parts.secrecy, timeout_seconds=5).create_indexes()
     ConsentStore(peer, parts.vault, secret=b"").create_indexes()
 
 

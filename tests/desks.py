@@ -9,51 +9,19 @@ from bson import ObjectId
 
 from loyalty.messages.model import Message
 from loyalty.privacy.erasing import Eraser
-from loyalty.vault.model import Held
 from tests.builders import NOON
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from pymongo.database import Database
+    from collections.abc import Callable, Mapping
 
     from app import Parts
     from loyalty.kit.mongo import Document
     from loyalty.privacy.service import Desk
 
 
-class CollectionHolder:
-    """Keeps what a collection has about a member, found by one field."""
-
-    def __init__(
-        self, database: Database[Document], name: str, field: str = "member", category: str = "x"
-    ) -> None:
-        self.name, self.field, self.category = name, field, category
-        self._collection = database[name]
-
-    def held(self, member_id: str) -> Iterator[Held]:
-        for each in self._collection.find(self._query(member_id)):
-            data = {name: value for name, value in each.items() if isinstance(value, (str, int))}
-            yield Held(self.name, str(each["_id"]), self.category, data)
-
-    def erase(self, member_id: str) -> Mapping[str, int]:
-        return {self.name: self._collection.delete_many(self._query(member_id)).deleted_count}
-
-    def _query(self, member_id: str) -> Document:
-        # The end of a journal stays; see JournalEnd.
-        return {self.field: member_id, "kind": {"$ne": "erasure"}}
-
-
 def whole_desk(parts: Parts) -> Desk:
-    """The desk of the parts with holders of members, identifiers, consents and journals."""
-    database = parts.database
-    more = (
-        CollectionHolder(database, "journal", category="purchases"),
-        CollectionHolder(database, "consents", category="consents"),
-        CollectionHolder(database, "identifiers", category="membership"),
-        CollectionHolder(database, "members", "_id", category="membership"),
-    )
-    return parts.desk._replace(holders=(*parts.desk.holders, *more))
+    """The desk of the service with all its holders."""
+    return parts.eraser_desk
 
 
 class Clock:

@@ -76,7 +76,7 @@ def liability(
     for done, head in enumerate(scan.heads(), 1):
         due = count(sums, head.state, at, program.zone)
         if sample.has(head.member_id):
-            entries = list(stores.journal.entries(head.member_id))
+            entries = scan.entries(head.member_id)
             found = fates(entries, stores.programs, due, at)
             for unit in program.units.keys() - idle:
                 breakage.setdefault(unit, Breakage()).add(found.get(unit, _NOTHING))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loyalty.audit.checks import BROKEN, examined
 from loyalty.audit.model import Finding, Report
 from loyalty.journal.codec import entry_from_document
 from loyalty.journal.drafts import granted
+from loyalty.journal.model import ERASED_PARTIES
 from loyalty.program.sampling import draw
 from loyalty.versions.model import NoProgramError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from loyalty.journal.drafts import Stores
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from loyalty.journal.scan import JournalScan
 
 # The indexes without which a fact could be written twice.
-GUARDS = ("key", "member_seq")
+GUARDS = ("mark", "member_seq")
 # What is younger may have another half that is still on its way.
 SETTLED = timedelta(minutes=5)
 BUDGETED = frozenset({"purchase", "engagement", "referral", "correction"})
@@ -76,6 +77,7 @@ def audit(
         progress(done, max(total, done), "members")
         report.members += 1
     if scope.is_whole:
+        sums.add_shells(scan.shells(), stores)
         sums.judge_budgets(spent_before, scan.spent(), report)
         if days := sums.unbalanced_days():
             _name_transfers(days, scan, report, at)
@@ -115,8 +117,9 @@ def _examine(entries: Sequence[Entry], stores: Stores, report: Report) -> None:
         detail = f"Checking it ends in {type(error).__name__}."
         report.add(Finding("unreadable", entries[-1].id, detail))
     for entry in entries:
-        # A referral stands on a fact of somebody else.
-        if entry.kind == "referral" and not stores.journal.seen([entry.activity["because"]]):
+        # A referral stands on a fact of somebody else, who may have been erased since.
+        is_other = entry.kind == "referral" and ERASED_PARTIES not in entry.activity
+        if is_other and not stores.journal.seen([entry.activity["because"]]):
             detail = "The purchase that it was paid for is not there."
             report.add(Finding("dangling", entry.id, detail))
 
@@ -134,9 +137,19 @@ class _Sums:
         for entry in entries:
             if entry.kind in BUDGETED:
                 self._spent.update(_granted(entry, stores))
-            if entry.kind == "transfer" and entry.received_at <= self._settled_at:
+            is_whole = entry.kind == "transfer" and ERASED_PARTIES not in entry.activity
+            if is_whole and entry.received_at <= self._settled_at:
                 for unit, points in _transferred(entry):
                     self._transferred[_day(entry), unit] += points
+
+    def add_shells(self, shells: Iterable[Mapping[str, Any]], stores: Stores) -> None:
+        """Count what erased entries took of budgets."""
+        for shell in shells:
+            if shell["was"] in BUDGETED:
+                budgets = stores.programs.version(shell["program_version"]).budgets
+                for each in shell["postings"]:
+                    if each["rule"] in budgets:
+                        self._spent[each["rule"]] += each["points"]
 
     def judge_budgets(self, before: dict[str, int], after: dict[str, int], report: Report) -> None:
         """Compare the counters with what was paid; what moved meanwhile lies between."""
@@ -184,6 +197,9 @@ def _name_transfers(days: set[str], scan: JournalScan, report: Report, at: datet
         for document in scan.documents(member_id):
             is_young = document.get("received_at", at) > at - SETTLED
             if document.get("kind") != "transfer" or is_young:
+                continue
+            if ERASED_PARTIES in document["activity"]:
+                # Its other half is a shell.
                 continue
             entry = entry_from_document(document)
             if _day(entry) in days:

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from loyalty.journal.appending import append
+from loyalty.journal.appending import is_written
 from loyalty.journal.codec import activity_to_document
 from loyalty.journal.drafts import Draft
 from loyalty.journal.late import redating
@@ -85,7 +85,7 @@ def passage(
                 key = f"passage/{head.member_id}/{day}"
                 activity = Activity("passage", at, key=key)
                 draft = _draft(head.member_id, activity, PASSAGE_SOURCE, at, program)
-                done.written += not append(draft, stores).is_replay
+                done.written += is_written(draft, stores)
         progress(number, max(total, number), "members")
     return done
 
@@ -162,7 +162,7 @@ def redate(
                 activity = Activity("redate", at, key=key, unit=unit, redating=policies)
                 versions = {"older_version": from_version}
                 draft = _draft(head.member_id, activity, REDATE_SOURCE, at, newer, **versions)
-                result.done.written += not append(draft, stores).is_replay
+                result.done.written += is_written(draft, stores)
         progress(number, max(total, number), "members")
     return result
 

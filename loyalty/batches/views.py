@@ -133,6 +133,7 @@ def post_batch() -> Answer:
     The answer is a stream: a verdict for each line, in their order, and a summary as the last
     line. A wrong line never stops the others. An answer without summary was cut: send the batch
     again. A refused line with `retry` may succeed later as it is; without, it has to be put right.
+    `fact_erased` is final: the fact was recorded, and erased since with its member.
 
         {"type":"purchase","sequence":17,"at":"2026-03-01T09:30:00Z","body":{…}}
         {"type":"return","sequence":19,"at":"2026-03-01T09:31:00Z","body":{…}}

@@ -227,6 +227,7 @@ class Conflict:
     occurred_at: datetime
     received_at: datetime
     seq: int = 0
+    member: str | None = None
 
 
 class Visit(NamedTuple):

@@ -329,6 +329,7 @@ def _note_conflict(report: _Report, first: Move | None, coupons: Coupons) -> Non
             store=report.visit.store,
             occurred_at=report.visit.at,
             received_at=report.received_at,
+            member=report.body.get("member"),
         )
     )
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import secrets
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError
@@ -24,12 +26,14 @@ from loyalty.coupons.model import (
     Move,
     move_id,
 )
-from loyalty.kit.mongo import duplicate_index
+from loyalty.kit.mongo import duplicate_index, transact
+from loyalty.vault.model import Held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
+    from pymongo.client_session import ClientSession
     from pymongo.collection import Collection
     from pymongo.database import Database
 
@@ -60,6 +64,7 @@ class CouponStore:
     """The collections `coupon_campaigns`, `coupon_batches`, `coupon_uses`, `coupon_conflicts`."""
 
     def __init__(self, database: Database[Document]) -> None:
+        self._client = database.client
         self._campaigns = database["coupon_campaigns"]
         self._batches = database["coupon_batches"]
         self._uses = database["coupon_uses"]
@@ -80,8 +85,9 @@ class CouponStore:
             collection.create_indexes([IndexModel(in_campaign, name="campaign_seq", unique=True)])
         by_kind = [("campaign", ASCENDING), ("kind", ASCENDING)]
         self._uses.create_indexes(
-            [IndexModel(by_kind, name="campaign_kind"), _unique_text("key")],
+            [IndexModel(by_kind, name="campaign_kind"), _unique_text("key"), _BY_MEMBER],
         )
+        self._conflicts.create_indexes([_BY_MEMBER])
 
     def add_campaign(self, campaign: Campaign) -> Campaign:
         """Keep a new campaign under the next free number, whatever number it comes with.
@@ -227,6 +233,8 @@ class CouponStore:
             "second": {**_place(conflict), "external_id": conflict.external_id},
             "recorded_at": conflict.received_at,
         }
+        if conflict.member is not None:
+            document["member"] = conflict.member
 
         def build(last: Document | None) -> Document:
             return document | {"seq": _within(last["seq"] + 1 if last else 1, CONFLICTS_MAX)}
@@ -241,8 +249,33 @@ class CouponStore:
         query: Document = {"campaign": campaign}
         if before is not None:
             query["seq"] = {"$lt": before}
-        shown = {"_id": 0, "campaign": 0}
+        shown = {"_id": 0, "campaign": 0, "member": 0}
         return list(self._conflicts.find(query, shown).sort("seq", DESCENDING).limit(limit))
+
+    def held(self, member_id: str) -> Iterator[Held]:
+        """Each coupon that the member used, and each that came again with the member's name."""
+        for collection in (self._uses, self._conflicts):
+            for each in collection.find(_of(member_id)):
+                data = {**each, "id": each["_id"]}
+                del data["_id"]
+                yield Held(collection.name, str(each["_id"]), "coupons", data)
+
+    def erase(self, member_id: str) -> Mapping[str, int]:
+        """Forget who used what, under which id and when exactly; what is used stays used."""
+        uses = self._uses.update_many(_of(member_id), _FORGOTTEN).modified_count
+        conflicts = 0
+        for each in list(self._conflicts.find(_of(member_id)).limit(CONFLICTS_MAX)):
+            transact(self._client, partial(self._forget, each))
+            conflicts += 1
+        return {"coupon_uses": uses, "coupon_conflicts": conflicts}
+
+    def _forget(self, conflict: Document, session: ClientSession) -> None:
+        """Put a conflict that names nobody in the place of one; its id was the sender's."""
+        self._conflicts.delete_one({"_id": conflict["_id"]}, session=session)
+        rest = {name: value for name, value in conflict.items() if name != "member"}
+        second = {**conflict["second"], "external_id": "erased"}
+        nameless = {**rest, "_id": f"erased/{secrets.token_hex(16)}", "second": second}
+        self._conflicts.insert_one(nameless, session=session)
 
 
 def _append(
@@ -268,6 +301,25 @@ def _append(
             continue
         return document
     raise CouponsBusyError
+
+
+_BY_MEMBER = IndexModel(
+    [("member", ASCENDING)],
+    name="member",
+    partialFilterExpression={"member": {"$type": "string"}},
+)
+_DAYS = {
+    name: {"$dateTrunc": {"date": f"${name}", "unit": "day"}}
+    for name in ("occurred_at", "received_at")
+}
+_FORGOTTEN: list[dict[str, Any]] = [
+    {"$set": {"member": None, "key": None, "fingerprint": "", **_DAYS}},
+]
+
+
+def _of(member_id: str) -> Document:
+    # The type is what makes the partial index eligible.
+    return {"member": {"$eq": member_id, "$type": "string"}}
 
 
 def _unique_text(field: str) -> IndexModel:

@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from loyalty.journal import late
 from loyalty.journal.drafts import Draft, Recorded, granted, replay
-from loyalty.journal.model import Head, KeySeenError, MemberBusyError, StaleHeadError
+from loyalty.journal.model import (
+    FactErasedError,
+    Head,
+    KeySeenError,
+    MemberBusyError,
+    StaleHeadError,
+)
 from loyalty.journal.ripples import ripples_of
 from loyalty.kit.errors import ConflictError
 from loyalty.members.model import MemberNotFoundError
@@ -53,9 +59,22 @@ def append(draft: Draft, stores: Stores, *, along: Along | None = None) -> Recor
         InsufficientPointsError, HoldExpiredError, TooManyHoldsError: the state does not allow it.
         ReturnExceedsPurchaseError: more comes back than is left.
         PointsOutOfRangeError: the balance could not be kept exactly.
+        FactErasedError: the fact was there, and was erased with its member.
         MemberBusyError: too many writers at this member; nothing was written.
     """
     return append_together([draft], stores, along=along)[0]
+
+
+def is_written(draft: Draft, stores: Stores) -> bool:
+    """Whether a draft of long work became an entry now; of who was erased meanwhile none does.
+
+    Raises:
+        As `append`, but for what was erased.
+    """
+    try:
+        return not append(draft, stores).is_replay
+    except (FactErasedError, MemberNotFoundError):
+        return False
 
 
 class Follow(NamedTuple):

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from loyalty.journal.appending import append
-from loyalty.journal.drafts import entry_after, granted
+from loyalty.journal.appending import is_written
+from loyalty.journal.drafts import EMPTY, entry_after, granted
 from loyalty.journal.model import Head
 from loyalty.journal.ripples import ripples_of
 from loyalty.kit.errors import ConflictError
@@ -27,6 +27,7 @@ MEMBERS_A_READ = 50
 ENTRIES_A_WRITE = 1000
 # What needs no look at anything but the head.
 PLAIN = frozenset({"purchase", "engagement"})
+_FRESH = Head(0, EMPTY)
 
 
 def append_all(
@@ -68,9 +69,12 @@ def _entries(
     """The entries of the drafts; `astray` takes the members of whom one needs more than a head."""
     keys = [draft.key for drafts in group for draft in drafts]
     seen = stores.journal.seen(keys)
-    heads = stores.journal.heads([drafts[0].member_id for drafts in group if drafts])
+    heads = stores.journal.standings([drafts[0].member_id for drafts in group if drafts])
     for drafts in group:
-        head = heads.get(drafts[0].member_id) if drafts else None
+        head = heads.get(drafts[0].member_id, _FRESH) if drafts else None
+        if head is None:
+            # Erased since: its journal does not begin anew.
+            continue
         for draft in sorted(drafts, key=lambda each: (each.activity.occurred_at, each.key)):
             if draft.key not in seen:
                 entry = entry_after(head, draft)
@@ -98,7 +102,7 @@ def _write(drafts: list[Draft], entries: list[Entry], astray: set[str], stores: 
     astray.update(entry.member_id for entry in refused)
     kept = {entry.id for entry in planned[: len(planned) - len(refused)]}
     again = [draft for draft, entry in zip(drafts, entries, strict=True) if entry.id not in kept]
-    return len(kept) + sum(not append(draft, stores).is_replay for draft in again)
+    return len(kept) + sum(is_written(draft, stores) for draft in again)
 
 
 def append_plain(drafts: Sequence[Draft], stores: Stores) -> dict[int, Entry]:
@@ -134,11 +138,12 @@ def _planned(drafts: Sequence[Draft], stores: Stores) -> list[tuple[int, Entry]]
     positions: dict[str, list[int]] = {}
     for position, draft in enumerate(drafts):
         positions.setdefault(draft.member_id, []).append(position)
-    heads = stores.journal.heads(list(positions))
+    heads = stores.journal.standings(list(positions))
     planned = []
     for member_id, own in positions.items():
         head = heads.get(member_id)
-        if head is None and not stores.members.exists(member_id):
+        is_ended = head is None and member_id in heads
+        if is_ended or (head is None and not stores.members.exists(member_id)):
             continue
         for position in sorted(own, key=lambda each: drafts[each].order):
             entry = _plain(head, drafts[position], stores)

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from loyalty.program.model import Kind, Posting, State
 
 
+# Kinds of documents that are no entries: the end of an erased member's journal, and what is left
+# of an erased entry for the accounts.
+ENDED, ERASED = "erasure", "erased"
+# What an activity says of the pseudonyms in it that stand for erased members.
+ERASED_PARTIES = "erased_parties"
+
+
 class EntryNotFoundError(NotFoundError):
     """The journal has no such entry."""
 
@@ -62,6 +69,13 @@ class TooManyHoldsError(ConflictError):
 
     code = "too_many_holds"
     title = "The member has too many open holds"
+
+
+class FactErasedError(ConflictError):
+    """The fact was recorded, and erased since with the member whose it was."""
+
+    code = "fact_erased"
+    title = "This was recorded before, for a member who was erased since"
 
 
 class PointsOutOfRangeError(ConflictError):

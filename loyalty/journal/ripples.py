@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loyalty.journal.drafts import Draft
+from loyalty.journal.model import FactErasedError
 from loyalty.program.model import Activity
 
 if TYPE_CHECKING:
@@ -56,13 +57,21 @@ def _fallen(draft: Draft, entry: Entry, stores: Stores) -> Draft | None:
         for posting in entry.postings
         if posting.kind == "clawback" and posting.inputs.get("whole")
     ]
-    paid = stores.journal.by_key(f"referral/{draft.member_id}") if whole else None
+    paid = _share_of(draft.member_id, stores) if whole else None
     key = f"reversal/referral/{draft.member_id}"
     if paid is None or paid.activity["because"] not in whole or stores.journal.seen([key]):
         return None
     activity = Activity("reversal", draft.received_at, key=key)
     document = {"undoes": [paid.key], "reason": "The friend's purchase was returned."}
     return _ripple(draft, paid.member_id, activity, document)
+
+
+def _share_of(friend_id: str, stores: Stores) -> Entry | None:
+    """What the referrer of a friend was paid, unless the referrer was erased with it."""
+    try:
+        return stores.journal.by_key(f"referral/{friend_id}")
+    except FactErasedError:
+        return None
 
 
 def _ripple(

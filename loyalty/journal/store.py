@@ -1,7 +1,9 @@
 """The journal in MongoDB: inserted, never updated. Two unique indexes decide every race.
 
-`member_seq` makes each entry stand on the head that was read; `key` keeps a fact from being
-written twice.
+`member_seq` makes each entry stand on the head that was read; `mark`, a keyed hash of the fact's
+key, keeps a fact from being written twice, also when nothing else is left of it. Two kinds of
+document are no entries: the marker that ends an erased member's journal, and the shells of what
+was erased.
 """
 
 from __future__ import annotations
@@ -13,10 +15,20 @@ from bson.errors import InvalidId
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
+from loyalty.journal.adopting import adopt
 from loyalty.journal.codec import entry_from_document, entry_to_document, state_from_document
-from loyalty.journal.model import Entry, Head, KeySeenError, StaleHeadError
+from loyalty.journal.model import (
+    ENDED,
+    ERASED,
+    Entry,
+    FactErasedError,
+    Head,
+    KeySeenError,
+    StaleHeadError,
+)
 from loyalty.kit.group import GroupInsert
 from loyalty.kit.mongo import duplicate_index, transact
+from loyalty.members.model import MemberNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +37,7 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
+    from loyalty.journal.secrecy import Secrecy
     from loyalty.kit.mongo import Document
     from loyalty.vault.permit import Permit
 
@@ -53,19 +66,30 @@ class PastBasket(NamedTuple):
 class JournalStore:
     """The collection `journal`."""
 
-    def __init__(self, database: Database[Document], *, timeout_seconds: float) -> None:
+    def __init__(
+        self, database: Database[Document], secrecy: Secrecy, *, timeout_seconds: float
+    ) -> None:
         self._client = database.client
+        self._secrecy = secrecy
         self._journal = database["journal"]
         self._budgets = database["budgets"]
         self._group = GroupInsert(self._journal, timeout_seconds=timeout_seconds)
 
     def create_indexes(self) -> None:
-        """Idempotent."""
+        """Idempotent. A journal of an earlier form is brought into today's first."""
+        adopt(self._journal, self._secrecy)
         head = [("member", ASCENDING), ("seq", DESCENDING)]
         self._journal.create_indexes(
             [
                 IndexModel(head, name="member_seq", unique=True),
-                IndexModel([("key", ASCENDING)], name="key", unique=True),
+                IndexModel([("mark", ASCENDING)], name="mark", unique=True),
+                # A day after the end no writer can be left that read the journal before it.
+                IndexModel(
+                    [("gone_at", ASCENDING)],
+                    name="gone",
+                    partialFilterExpression={"gone_at": {"$exists": True}},
+                    expireAfterSeconds=0,
+                ),
                 _index("undoing", "activity.undoes"),
                 _index("standing_on", "postings.legs"),
                 _index("restating", "activity.corrects.key"),
@@ -74,29 +98,39 @@ class JournalStore:
         )
 
     def head(self, member_id: str) -> Head | None:
-        """Where the member's journal stands: one indexed read whatever its length."""
+        """Where the member's journal stands: one indexed read whatever its length.
+
+        Raises:
+            MemberNotFoundError: the member was erased.
+        """
         found = self._journal.find_one(
             {"member": member_id},
             {"_id": 0, "seq": 1, "state": 1},
             sort=[("seq", DESCENDING)],
         )
-        return Head(found["seq"], state_from_document(found["state"])) if found else None
+        if found is None:
+            return None
+        if "state" not in found:
+            raise MemberNotFoundError
+        return Head(found["seq"], state_from_document(found["state"]))
 
     def heads(self, member_ids: Sequence[str]) -> dict[str, Head]:
-        """The heads of many members."""
+        """The heads of many members; who has none, or was erased, is missing."""
+        found = self.standings(member_ids)
+        return {member_id: head for member_id, head in found.items() if head is not None}
+
+    def standings(self, member_ids: Sequence[str]) -> dict[str, Head | None]:
+        """The same, and None for those that were erased: their journals never begin anew."""
+        newest = {name: {"$first": f"${name}"} for name in ("seq", "state")}
         pipeline: list[Document] = [
             {"$match": {"member": {"$in": list(member_ids)}}},
             {"$sort": {"member": ASCENDING, "seq": DESCENDING}},
-            {
-                "$group": {
-                    "_id": "$member",
-                    "seq": {"$first": "$seq"},
-                    "state": {"$first": "$state"},
-                }
-            },
+            {"$group": {"_id": "$member", **newest}},
         ]
         return {
             each["_id"]: Head(each["seq"], state_from_document(each["state"]))
+            if each["state"]
+            else None
             for each in self._journal.aggregate(pipeline)
         }
 
@@ -108,7 +142,7 @@ class JournalStore:
             StaleHeadError: the member's journal went on in between.
         """
         try:
-            self._group.insert(entry_to_document(entry))
+            self._group.insert(self._written(entry))
         except DuplicateKeyError as error:
             # The driver itself may have sent the insert twice: then the key is ours, and seen.
             if duplicate_index(error) == "member_seq" and self.by_key(entry.key) is None:
@@ -124,7 +158,7 @@ class JournalStore:
         """
 
         def write(session: ClientSession) -> None:
-            documents = [entry_to_document(each) for each in work(session)]
+            documents = [self._written(each) for each in work(session)]
             self._journal.insert_many(documents, session=session)
 
         try:
@@ -155,7 +189,7 @@ class JournalStore:
         if not entries:
             return []
         try:
-            self._journal.insert_many([entry_to_document(each) for each in entries], ordered=True)
+            self._journal.insert_many([self._written(each) for each in entries], ordered=True)
         except BulkWriteError as error:
             if error.details["writeConcernErrors"]:
                 # Not known to be durable: nobody may be told that it was written.
@@ -164,19 +198,26 @@ class JournalStore:
         return []
 
     def by_key(self, key: str) -> Entry | None:
-        """The entry of a fact."""
-        found = self._journal.find_one({"key": key})
-        return entry_from_document(found) if found else None
+        """The entry of a fact.
+
+        Raises:
+            FactErasedError: the fact was there, and was erased with its member.
+        """
+        found = self._journal.find_one({"mark": self._secrecy.mark(key)})
+        if found and found["kind"] == ERASED:
+            raise FactErasedError
+        return self._read(found) if found else None
 
     def by_keys(self, keys: Sequence[str]) -> dict[str, Entry]:
-        """The entries of many facts by their keys; what is not there is missing."""
-        found = self._journal.find({"key": {"$in": list(keys)}})
-        return {each["key"]: entry_from_document(each) for each in found}
+        """The entries of many facts by their keys; what is not there, or erased, is missing."""
+        found = self._journal.find({**self._marked(keys), "kind": {"$ne": ERASED}})
+        return {each["key"]: self._read(each) for each in found}
 
     def seen(self, keys: Sequence[str]) -> set[str]:
-        """Which of the keys are in the journal."""
-        found = self._journal.find({"key": {"$in": list(keys)}}, {"_id": 0, "key": 1})
-        return {each["key"] for each in found}
+        """Which of the keys are in the journal, or were before they were erased."""
+        by_mark = {self._secrecy.mark(key): key for key in keys}
+        found = self._journal.find({"mark": {"$in": list(by_mark)}}, {"_id": 0, "mark": 1})
+        return {by_mark[each["mark"]] for each in found}
 
     def get(self, entry_id: str) -> Entry | None:
         """An entry by its id."""
@@ -184,30 +225,30 @@ class JournalStore:
             found = self._journal.find_one({"_id": ObjectId(entry_id)})
         except InvalidId:
             return None
-        return entry_from_document(found) if found else None
+        return self._read(found) if found and "key" in found else None
 
     def page(self, member_id: str, *, before_seq: int | None, limit: int) -> list[Entry]:
         """A member's entries, newest first."""
-        query: Document = {"member": member_id}
+        query = _living(member_id)
         if before_seq is not None:
             query["seq"] = {"$lt": before_seq}
         found = self._journal.find(query).sort("seq", DESCENDING).limit(limit)
-        return [entry_from_document(each) for each in found]
+        return [self._read(each) for each in found]
 
     def entries(self, member_id: str) -> Iterator[Entry]:
         """All entries of a member, oldest first, as a stream."""
-        found = self._journal.find({"member": member_id}).sort("seq", ASCENDING)
-        return map(entry_from_document, found)
+        found = self._journal.find(_living(member_id)).sort("seq", ASCENDING)
+        return map(self._read, found)
 
     def backwards(self, member_id: str) -> Iterator[Entry]:
         """All entries of a member, newest first, as a stream.
 
         Who reads it mostly stops soon: the first reads are small, and grow.
         """
-        query: Document = {"member": member_id}
+        query = _living(member_id)
         size = BACKWARDS_FIRST
         while found := list(self._journal.find(query).sort("seq", DESCENDING).limit(size)):
-            yield from map(entry_from_document, found)
+            yield from map(self._read, found)
             if len(found) < size:
                 return
             query["seq"] = {"$lt": found[-1]["seq"]}
@@ -221,7 +262,7 @@ class JournalStore:
         """
         near = self._find(
             member_id,
-            {"key": key},
+            self._marked([key]),
             {"postings.legs": key},
             {"activity.corrects.postings.legs": key},
         )
@@ -231,9 +272,7 @@ class JournalStore:
         again = _restated_legs(self.restating(member_id, list(keys)))
         keys.update(leg for fact, legs in again if fact in keys for leg in legs)
         wanted = list(keys)
-        around = self._find(
-            member_id, {"key": {"$in": wanted}}, {"activity.undoes": {"$in": wanted}}
-        )
+        around = self._find(member_id, self._marked(wanted), {"activity.undoes": {"$in": wanted}})
         indirect = [
             each["key"]
             for entry in around
@@ -241,7 +280,7 @@ class JournalStore:
             for each in entry.activity["corrects"]
         ]
         if indirect:
-            around += self._find(member_id, {"key": {"$in": indirect}})
+            around += self._find(member_id, self._marked(indirect))
         facts = {entry.key: entry for entry in around if entry.kind not in RESTATING}
         if returns := [each for each in facts if each not in keys]:
             # A return may have been a mistake that was reversed.
@@ -259,7 +298,17 @@ class JournalStore:
         any_of = [{"member": member_id, **query} for query in queries]
         query = {"$or": any_of} if len(any_of) > 1 else any_of[0]
         found = self._journal.find(query).sort("seq", ASCENDING)
-        return [entry_from_document(each) for each in found.limit(RELATED_MAX)]
+        return [self._read(each) for each in found.limit(RELATED_MAX)]
+
+    def _marked(self, keys: Sequence[str]) -> Document:
+        """The query for facts by their keys."""
+        return {"mark": {"$in": [self._secrecy.mark(key) for key in keys]}}
+
+    def _written(self, entry: Entry) -> Document:
+        return self._secrecy.sealed(entry_to_document(entry))
+
+    def _read(self, document: Document) -> Entry:
+        return entry_from_document(self._secrecy.opened(document))
 
     def history(
         self, permit: Permit, *, limit: int, since: datetime | None = None
@@ -290,6 +339,10 @@ class JournalStore:
         """The newest purchases of the whole shop."""
         found = self._journal.find({}, {**_BASKET, "kind": 1}).sort("_id", DESCENDING).limit(limit)
         return [_past_basket(each) for each in found if each["kind"] == "purchase"]
+
+
+def _living(member_id: str) -> Document:
+    return {"member": member_id, "kind": {"$ne": ENDED}}
 
 
 def _restated_legs(entries: Sequence[Entry]) -> list[tuple[str, set[str]]]:

@@ -18,6 +18,7 @@ from loyalty.journal.codec import posting_to_document
 from loyalty.journal.drafts import Stores
 from loyalty.journal.model import (
     EntryNotFoundError,
+    FactErasedError,
     InFutureError,
     InsufficientPointsError,
     MemberBusyError,
@@ -110,6 +111,7 @@ _ENTRY = {
 }
 _RESOLVING = (MemberNotFoundError, InvalidIdentifierError, IdentifierTakenError)
 _RECORDING = (
+    FactErasedError,
     KeyReusedError,
     MemberBusyError,
     BoundKeyError,
@@ -202,7 +204,8 @@ def post_purchase(body: dict[str, Any]) -> Answer:
 
     Exactly once for its `external_id` at that channel and store, whoever sends it and however
     often: a retry gets the same answer with `Idempotent-Replay: true`, and the same id with another
-    body is refused. The points are durable when the answer arrives.
+    body is refused. The points are durable when the answer arrives. A receipt that was erased with
+    its member stays refused for ever, with `fact_erased`.
     """
     _note_signal(body)
     return _recorded(
@@ -223,7 +226,13 @@ def post_purchase(body: dict[str, Any]) -> Answer:
     },
 )
 @blp.response(201, RecordedSchema, example={**_RECORDED, "points": -11, "balance": 10})
-@blp.raises(*_RECORDING, UnknownChannelError, PurchaseNotFoundError, ReturnExceedsPurchaseError)
+@blp.raises(
+    *_RECORDING,
+    MemberNotFoundError,
+    UnknownChannelError,
+    PurchaseNotFoundError,
+    ReturnExceedsPurchaseError,
+)
 def post_return(body: dict[str, Any]) -> Answer:
     """Take back a purchase, whole or in part.
 
@@ -332,6 +341,7 @@ def _note_signal(body: dict[str, Any]) -> None:
 @blp.response(201, RecordedSchema, example=_RECORDED)
 @blp.raises(
     MemberNotFoundError,
+    FactErasedError,
     KeyReusedError,
     MemberBusyError,
     NoProgramError,
@@ -355,6 +365,7 @@ def post_adjustment(body: dict[str, Any], member_id: str) -> Answer:
 @blp.response(201, RecordedSchema, example={**_RECORDED, "points": -21, "balance": 0})
 @blp.raises(
     EntryNotFoundError,
+    MemberNotFoundError,
     NotReversibleError,
     KeyReusedError,
     MemberBusyError,

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pymongo.errors import DuplicateKeyError
-
 from loyalty.consent import service
 from loyalty.consent.model import Decision
-from loyalty.kit.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
     from loyalty.consent.store import ConsentStore
-    from loyalty.kit.mongo import Database, Document
     from loyalty.members.store import MemberStore
-
-END_ATTEMPTS_MAX = 64
 
 
 class Ending(Protocol):
@@ -124,27 +118,3 @@ class ConsentLedger:
             str(number): {"sum": f"{lost.sum:064x}", "records": lost.records}
             for number, lost in self._consents.contribution(member_id)
         }
-
-
-class JournalEnd:
-    """Ends journals by an entry in the place of the next one."""
-
-    def __init__(self, database: Database[Document]) -> None:
-        self._journal = database["journal"]
-
-    def end(self, member_id: str) -> int:
-        """End it; see `Ending`."""
-        for _ in range(END_ATTEMPTS_MAX):
-            newest = self._journal.find_one(
-                {"member": member_id}, {"seq": 1, "kind": 1}, sort=[("seq", -1)]
-            ) or {"seq": 0, "kind": ""}
-            seq: int = newest["seq"]
-            if newest["kind"] == "erasure":
-                return seq
-            mark = {"member": member_id, "seq": seq + 1, "kind": "erasure"}
-            try:
-                self._journal.insert_one({**mark, "key": f"erasure/{member_id}"})
-            except DuplicateKeyError:
-                continue
-            return seq + 1
-        raise UnavailableError("The journal of the member grows too fast to be ended.")

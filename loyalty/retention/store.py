@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError
 
+from loyalty.journal.erasing import end_of
+from loyalty.journal.model import ENDED
 from loyalty.retention.model import (
     ACTIVE_KINDS,
     LEASE,
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
 
 MEMBERS_A_PAGE = 200
 ENTRIES_AT_ONCE = 20
-ENDED = "erasure"
 _RULES, _LEASE = "rules", "lease"
 
 
@@ -138,9 +139,8 @@ class RetentionStore:
 
     def end(self, member_id: str, *, seq: int, at: datetime) -> bool:
         """Close a journal after an entry; see `Ended`."""
-        mark = {"member": member_id, "seq": seq + 1, "kind": ENDED, "at": at}
         try:
-            self._journal.insert_one({**mark, "key": f"erasure/{member_id}"})
+            self._journal.insert_one(end_of(member_id, seq + 1, at=at))
         except DuplicateKeyError:
             return False
         return True

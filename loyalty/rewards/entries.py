@@ -12,6 +12,7 @@ from loyalty.journal.appending import append_together
 from loyalty.journal.codec import activity_to_document
 from loyalty.journal.drafts import Draft
 from loyalty.journal.late import resolution_key
+from loyalty.journal.model import ERASED_PARTIES
 from loyalty.kit.idempotency import fingerprint
 from loyalty.program.model import Activity
 from loyalty.rewards.pool import allot
@@ -57,8 +58,9 @@ def undoing_key(hold_key: str) -> str:
 
 
 def parts_of(held: Entry) -> list[Part]:
-    """The parts of a hold, the taker's first."""
-    return [Part(**each) for each in held.activity["parts"]]
+    """The parts of a hold, the taker's first, without those of members who were erased since."""
+    gone = held.activity.get(ERASED_PARTIES, ())
+    return [Part(**each) for each in held.activity["parts"] if each["member_id"] not in gone]
 
 
 def parts_for(order: Order, given: Mapping[str, int]) -> list[Part]:
@@ -142,9 +144,9 @@ def captured_of(held: Entry, points: int, stores: Stores) -> dict[str, int]:
         return {part.member_id: min(points, part.points) for part in parts}
     heads = stores.journal.heads([part.member_id for part in parts])
     lots = {
-        part.member_id: heads[part.member_id].state.holds[part.key].lots
+        part.member_id: head.state.holds[part.key].lots
         for part in parts
-        if part.key in heads[part.member_id].state.holds
+        if (head := heads.get(part.member_id)) and part.key in head.state.holds
     }
     given = allot(points, lots, at=held.occurred_at)
     return {part.member_id: given.get(part.member_id, 0) for part in parts}

@@ -6,11 +6,13 @@ how many of a reward are gone. It is written in the transaction of the entry tha
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pymongo import ASCENDING, IndexModel, ReplaceOne, ReturnDocument, UpdateOne
 
 from loyalty.journal.model import HoldExpiredError
+from loyalty.kit.mongo import transact
 from loyalty.rewards.model import (
     REWARDS_MAX,
     Reward,
@@ -18,9 +20,10 @@ from loyalty.rewards.model import (
     TooManyRewardsError,
     refused,
 )
+from loyalty.vault.model import Held
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from pymongo.client_session import ClientSession
@@ -47,6 +50,7 @@ class RewardStore:
     """The collections `rewards`, `reward_counters` and `reward_takings`."""
 
     def __init__(self, database: Database[Document]) -> None:
+        self._client = database.client
         self._rewards = database["rewards"]
         self._counters = database["reward_counters"]
         self._takings = database["reward_takings"]
@@ -199,6 +203,29 @@ class RewardStore:
                 {"_id": found["reward"]}, {"$inc": {"taken": -1}}, session=session
             )
 
+    def held(self, member_id: str) -> Iterator[Held]:
+        """Each piece that the member took."""
+        for each in self._takings.find({"member": member_id}):
+            taking = str(each.pop("_id"))
+            yield Held("reward_takings", taking, "rewards", {"redemption_key": taking, **each})
+
+    def erase(self, member_id: str) -> Mapping[str, int]:
+        """Forget who took what. Pieces that are gone stay counted; open ones still come back."""
+        count = 0
+
+        def write(session: ClientSession) -> None:
+            nonlocal count
+            takings = list(self._takings.find({"member": member_id}, session=session))
+            count = len(takings)
+            ids = [each["_id"] for each in takings]
+            self._takings.delete_many({"_id": {"$in": ids}}, session=session)
+            open_ones = [each for each in takings if each["is_counted"] and each["expires_at"]]
+            if open_ones:
+                self._takings.insert_many(map(_anonymous, open_ones), session=session)
+
+        transact(self._client, write)
+        return {"reward_takings": count}
+
     def _count(self, reward: Reward, at: datetime, session: ClientSession) -> None:
         """Count one more, less what expired holds give back.
 
@@ -234,6 +261,11 @@ class RewardStore:
             }
             if self._takings.count_documents(query, limit=most, session=session) >= most:
                 raise refused("limit_reached")
+
+
+def _anonymous(taking: Document) -> Document:
+    day = taking["taken_at"].replace(hour=0, minute=0, second=0, microsecond=0)
+    return {**taking, "_id": f"erased/{secrets.token_hex(16)}", "member": None, "taken_at": day}
 
 
 def _live(at: datetime) -> Document:

@@ -14,6 +14,7 @@ from loyalty.consent.model import ConsentRequiredError
 from loyalty.households.model import NotInHouseholdError
 from loyalty.journal.drafts import Stores
 from loyalty.journal.model import (
+    FactErasedError,
     HoldExpiredError,
     HoldResolvedError,
     InsufficientPointsError,
@@ -107,6 +108,7 @@ _MEMBER_ERRORS = (MemberNotFoundError, InvalidIdentifierError, NoProgramError)
 _POOL_ERRORS = (NotInHouseholdError, ConsentRequiredError)
 _RESOLVING = (
     RedemptionNotFoundError,
+    MemberNotFoundError,
     BoundKeyError,
     MemberBusyError,
     NoProgramError,
@@ -228,6 +230,7 @@ def quote(body: dict[str, Any]) -> Answer:
     *_MEMBER_ERRORS,
     *_POOL_ERRORS,
     BoundKeyError,
+    FactErasedError,
     UnknownChannelError,
     InsufficientPointsError,
     TooManyHoldsError,

@@ -237,7 +237,7 @@ class _Run:
 
     def _life(self, member_id: str) -> _Life:
         stores = self.sources.stores
-        facts = facts_of(list(stores.journal.entries(member_id)), stores.programs)
+        facts = facts_of(self.sources.scan.entries(member_id), stores.programs)
         facts.sort(key=lambda each: (each.activity.occurred_at, each.activity.key))
         earlier = [each for each in facts if each.activity.occurred_at < self.period.starts_at]
         inside = [each for each in facts if self.period.has(each.activity.occurred_at)]

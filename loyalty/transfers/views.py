@@ -9,6 +9,7 @@ from flask import g
 from loyalty.consent.model import ConsentRequiredError
 from loyalty.journal.drafts import Stores
 from loyalty.journal.model import (
+    FactErasedError,
     InsufficientPointsError,
     MemberBusyError,
     PointsOutOfRangeError,
@@ -60,6 +61,7 @@ _RECEIVER = "m_0123456789abcdef0123456789abcdef"
     UnknownUnitError,
     MemberNotFoundError,
     InvalidIdentifierError,
+    FactErasedError,
     KeyReusedError,
     MemberBusyError,
     NoProgramError,

@@ -1,12 +1,16 @@
-"""Rights on the pages: what a member asks for, put to the desk where the shop answers."""
+"""Rights on the pages: what a member asks for, put to the desk where the shop answers.
+
+All of it refuses as `privacy.rights` does.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from loyalty.privacy import export as exports
-from loyalty.privacy import identity, requests
+from loyalty.privacy import identity
 from loyalty.privacy import rights as desk_of
+from loyalty.privacy.rights import Asking
 from loyalty.web.model import Asked, Look
 
 if TYPE_CHECKING:
@@ -14,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from loyalty.privacy.identity import Sent
-    from loyalty.privacy.model import Request
+    from loyalty.privacy.model import Kind, Request
     from loyalty.web.backing import Centre
     from loyalty.web.model import ExportForm, Session
 
@@ -39,78 +43,34 @@ def check_code(session: Session, code: str, *, at: datetime, centre: Centre) -> 
 def export(
     session: Session, form: ExportForm, *, language: str, at: datetime, centre: Centre
 ) -> Iterator[bytes]:
-    """All that is held about the member: as a page (Art. 15), or for another program (Art. 20).
-
-    Raises:
-        IdentityNotProvenError, TooManyRightsRequestsError, MemberNotFoundError: as they say.
-    """
-    opened = requests.open_request(
-        session.member_id,
-        "portability" if form == "json" else "access",
-        proof=session.proof,
-        at=at,
-        by=BY,
-        desk=centre.desk,
-        language=language,
-    )
-    member_id, desk = session.member_id, centre.desk
-    found = exports.stream(member_id, form=form, language=language, at=at, desk=desk)
-    return exports.answering(found, opened, at=at, by=BY, desk=desk)
+    """All that is held about the member: as a page (Art. 15), or for another program (Art. 20)."""
+    asking = _asking(session, language=language, at=at, centre=centre)
+    kind: Kind = "portability" if form == "json" else "access"
+    opened = desk_of.ask(session.member_id, kind, asking)
+    found = exports.stream(session.member_id, form=form, language=language, at=at, desk=centre.desk)
+    return exports.answering(found, opened, asking)
 
 
 def correct(session: Session, text: str, *, language: str, at: datetime, centre: Centre) -> Asked:
-    """Ask for a correction, in the member's words.
-
-    Raises:
-        IdentityNotProvenError, TooManyRightsRequestsError, MemberNotFoundError: as they say.
-    """
-    return _asked(
-        desk_of.rectify(
-            session.member_id,
-            {"text": text},
-            proof=session.proof,
-            at=at,
-            by=BY,
-            desk=centre.desk,
-            language=language,
-        )
-    )
+    """Ask for a correction, in the member's words."""
+    asking = _asking(session, language=language, at=at, centre=centre)
+    return _asked(desk_of.ask(session.member_id, "rectification", asking, {"text": text}))
 
 
 def restrict(session: Session, *, restricted: bool, at: datetime, centre: Centre) -> None:
-    """Stop every use that the member may stop, or let it go on.
-
-    Raises:
-        IdentityNotProvenError, TooManyRightsRequestsError, MemberNotFoundError: as they say.
-    """
-    desk_of.restrict(
-        session.member_id,
-        restricted=restricted,
-        proof=session.proof,
-        at=at,
-        by=BY,
-        desk=centre.desk,
-    )
+    """Stop every use that the member may stop, or let it go on."""
+    asking = _asking(session, language="en", at=at, centre=centre)
+    desk_of.restrict(session.member_id, asking, restricted=restricted)
 
 
 def erase(session: Session, *, language: str, at: datetime, centre: Centre) -> Asked:
-    """Ask for the erasure; from here on nothing of the member is used.
+    """Ask for the erasure; from here on nothing of the member is used."""
+    asking = _asking(session, language=language, at=at, centre=centre)
+    return _asked(desk_of.erase(session.member_id, asking, jobs=centre.jobs, runner=centre.runner))
 
-    Raises:
-        IdentityNotProvenError, TooManyRightsRequestsError, MemberNotFoundError: as they say.
-    """
-    return _asked(
-        desk_of.erase(
-            session.member_id,
-            proof=session.proof,
-            at=at,
-            by=BY,
-            desk=centre.desk,
-            jobs=centre.jobs,
-            runner=centre.runner,
-            language=language,
-        )
-    )
+
+def _asking(session: Session, *, language: str, at: datetime, centre: Centre) -> Asking:
+    return Asking(session.proof, BY, at, centre.desk, language=language)
 
 
 def looks(member_id: str, *, centre: Centre) -> Sequence[Look]:

@@ -709,7 +709,7 @@ def test_a_database_that_goes_away_leaves_lines_to_send_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(JournalStore, "head", away)
-        patch.setattr(JournalStore, "heads", away)
+        patch.setattr(JournalStore, "standings", away)
         verdicts, summary = read(upload(shop, lines))
     assert codes(verdicts) == ["unavailable"] * 50
     assert summary["retry"] == 50

@@ -291,7 +291,7 @@ def test_an_upload_takes_of_a_campaign_what_is_left(parts: Parts) -> None:
 def commands(settings: Settings, parts: Parts, fact: Draft) -> list[str]:
     """What appending a fact sends to the database."""
     with watching(settings) as watch:
-        journal = JournalStore(watch.database, timeout_seconds=5)
+        journal = JournalStore(watch.database, parts.secrecy, timeout_seconds=5)
         append(fact, parts.stores._replace(journal=journal))
         return [next(iter(each)) for each in watch.commands]
 

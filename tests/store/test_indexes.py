@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ENTRIES = 300
 UNIQUE = {
     ("journal", "member_seq"),
-    ("journal", "key"),
+    ("journal", "mark"),
     ("members", "request_key"),
     ("members", "referral_code"),
     ("households", "request_key"),
@@ -98,8 +98,8 @@ def one(index: str) -> Plan:
     return Plan({index}, keys=1, documents=1, returned=1)
 
 
-def test_the_head_of_a_long_journal_is_one_key(member: str, watch: Watch) -> None:
-    head = JournalStore(watch.database, timeout_seconds=5).head(member)
+def test_the_head_of_a_long_journal_is_one_key(parts: Parts, member: str, watch: Watch) -> None:
+    head = JournalStore(watch.database, parts.secrecy, timeout_seconds=5).head(member)
     assert head
     assert head.seq == ENTRIES
     assert watch.plan() == one("member_seq")
@@ -107,25 +107,36 @@ def test_the_head_of_a_long_journal_is_one_key(member: str, watch: Watch) -> Non
 
 def test_a_receipt_is_looked_up_by_one_key(parts: Parts, member: str, watch: Watch) -> None:
     (newest,) = parts.journal.page(member, before_seq=None, limit=1)
-    assert JournalStore(watch.database, timeout_seconds=5).by_key(newest.key) == newest
-    assert watch.plan() == one("key")
-
-
-def test_a_receipt_that_is_not_there_costs_no_document(member: str, watch: Watch) -> None:
     assert (
-        JournalStore(watch.database, timeout_seconds=5).by_key(f"purchase/store//{member}") is None
+        JournalStore(watch.database, parts.secrecy, timeout_seconds=5).by_key(newest.key) == newest
     )
-    assert watch.plan() == Plan({"key"}, keys=0, documents=0, returned=0)
+    assert watch.plan() == one("mark")
+
+
+def test_a_receipt_that_is_not_there_costs_no_document(
+    parts: Parts, member: str, watch: Watch
+) -> None:
+    assert (
+        JournalStore(watch.database, parts.secrecy, timeout_seconds=5).by_key(
+            f"purchase/store//{member}"
+        )
+        is None
+    )
+    assert watch.plan() == Plan({"mark"}, keys=0, documents=0, returned=0)
 
 
 def test_an_entry_is_read_by_its_id(parts: Parts, member: str, watch: Watch) -> None:
     (newest,) = parts.journal.page(member, before_seq=None, limit=1)
-    JournalStore(watch.database, timeout_seconds=5).get(newest.id)
+    JournalStore(watch.database, parts.secrecy, timeout_seconds=5).get(newest.id)
     assert watch.plan() == one("_id_")
 
 
-def test_a_page_from_the_middle_reads_that_page_only(member: str, watch: Watch) -> None:
-    JournalStore(watch.database, timeout_seconds=5).page(member, before_seq=150, limit=20)
+def test_a_page_from_the_middle_reads_that_page_only(
+    parts: Parts, member: str, watch: Watch
+) -> None:
+    JournalStore(watch.database, parts.secrecy, timeout_seconds=5).page(
+        member, before_seq=150, limit=20
+    )
     assert watch.plan() == Plan({"member_seq"}, keys=20, documents=20, returned=20)
 
 
@@ -142,11 +153,13 @@ def test_what_undoing_a_purchase_is_about_is_found_without_reading_the_journal(
     parts: Parts, member: str, watch: Watch
 ) -> None:
     (newest,) = parts.journal.page(member, before_seq=None, limit=1)
-    found = JournalStore(watch.database, timeout_seconds=5).related(member, newest.key)
+    found = JournalStore(watch.database, parts.secrecy, timeout_seconds=5).related(
+        member, newest.key
+    )
     assert found == [newest]
     carried_out = plans(watch)
     assert {name for plan in carried_out for name in plan.indexes} <= {
-        "key",
+        "mark",
         "undoing",
         "standing_on",
         "restating",
@@ -158,14 +171,19 @@ def test_what_undoing_a_purchase_is_about_is_found_without_reading_the_journal(
 
 
 def test_what_restates_a_fact_is_found_without_reading_the_journal(
-    member: str, watch: Watch
+    parts: Parts, member: str, watch: Watch
 ) -> None:
-    JournalStore(watch.database, timeout_seconds=5).restating(member, ["purchase/store//none"])
+    JournalStore(watch.database, parts.secrecy, timeout_seconds=5).restating(
+        member, ["purchase/store//none"]
+    )
     assert watch.plan() == Plan({"restating"}, keys=0, documents=0, returned=0)
 
 
-def test_a_bounded_history_reads_the_newest_entries_only(member: str, watch: Watch) -> None:
-    JournalStore(watch.database, timeout_seconds=5).history(permit(member), limit=30)
+def test_a_bounded_history_reads_the_newest_entries_only(
+    parts: Parts, member: str, watch: Watch
+) -> None:
+    journal = JournalStore(watch.database, parts.secrecy, timeout_seconds=5)
+    journal.history(permit(member), limit=30)
     assert watch.plan() == Plan({"member_seq"}, keys=30, documents=30, returned=30)
 
 
@@ -173,7 +191,7 @@ def test_the_heads_of_many_members_read_one_document_each(parts: Parts, watch: W
     ids = [enrolled(parts) for _ in range(3)]
     rules = program()
     append_all([[draft(each, purchase(), rules) for _ in range(9)] for each in ids], parts.stores)
-    assert len(JournalStore(watch.database, timeout_seconds=5).heads(ids)) == 3
+    assert len(JournalStore(watch.database, parts.secrecy, timeout_seconds=5).heads(ids)) == 3
     assert watch.plan() == Plan({"member_seq"}, keys=3, documents=3, returned=3)
 
 

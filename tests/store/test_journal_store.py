@@ -119,7 +119,12 @@ def test_a_key_is_refused_the_second_time_whoever_claims_it(parts: Parts) -> Non
 def test_an_append_is_one_durable_insert(parts: Parts, settings: Settings) -> None:
     fact = draft(enrolled(parts), purchase(), RULES)
     with watching(settings) as watch:
-        append(fact, parts.stores._replace(journal=JournalStore(watch.database, timeout_seconds=5)))
+        append(
+            fact,
+            parts.stores._replace(
+                journal=JournalStore(watch.database, parts.secrecy, timeout_seconds=5)
+            ),
+        )
         writes = [each for each in watch.commands if "find" not in each]
     assert [next(iter(each)) for each in writes] == ["insert"]
     assert writes[0]["writeConcern"] == DURABLE.document
