@@ -539,6 +539,7 @@ def create_app(settings: Settings | None = None) -> Flask:
             parts.jobs,
             runner,
             OptIn(parts.outbox, parts.links, settings.url),
+            settings.url,
             lambda member_id, limit: looks(
                 member_id,
                 before=None,

@@ -71,7 +71,7 @@ USES: dict[str, Use] = {
     "loyalty.journal.late._stretch": _PROGRAMME,
     "loyalty.journal.returns._purchase": _PROGRAMME,
     "loyalty.journal.returns.record_return": _PROGRAMME,
-    "loyalty.journal.ripples._fallen": _PROGRAMME,
+    "loyalty.journal.ripples._share_of": _PROGRAMME,
     "loyalty.journal.ripples._paid": _PROGRAMME,
     "loyalty.journal.service._about": _PROGRAMME,
     "loyalty.journal.service._resolve": _PROGRAMME,

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from loyalty.consent import opt_in, service
-from loyalty.consent.model import MARKETING, Decision
+from loyalty.consent import opt_in as double_opt_in
+from loyalty.consent import service as consent
+from loyalty.consent.model import GRANTED, MARKETING, OBJECTED, PENDING, Decision
 from loyalty.consent.notices import NoticeNotFoundError
 from loyalty.consent.receipts import Controller, receipt_of
 from loyalty.journal.wallet import wallet
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from loyalty.accesslog.model import Look as Looked
+    from loyalty.consent import purposes as known
     from loyalty.consent.model import Record, Standing
+    from loyalty.consent.notices import Notice as Published
     from loyalty.consent.opt_in import OptIn
-    from loyalty.consent.purposes import Purpose as Configured
     from loyalty.jobs.runner import Runner
     from loyalty.jobs.store import JobStore
     from loyalty.journal.drafts import Stores
@@ -62,7 +64,7 @@ BY_LINK = Way("link", "unsubscribe-link")
 
 
 class Centre(NamedTuple):
-    """What the pages stand on.
+    """What the pages stand on; `url` is where browsers reach them.
 
     `looks_at` gives who looked at a member's data, at most so many, newest first.
     """
@@ -73,6 +75,7 @@ class Centre(NamedTuple):
     jobs: JobStore
     runner: Runner
     opt_in: OptIn
+    url: str
     looks_at: Callable[[str, int], Sequence[Looked]]
 
 
@@ -109,56 +112,64 @@ def purposes(say: Words, centre: Centre) -> tuple[Purpose, ...]:
     """All that a member decides on, in the order of the page."""
     return tuple(
         Purpose(each.name, *each.text(say.language), channels_of(each))
-        for each in _asked_for(centre)
+        for each in _known(centre)
+        if each.needs_consent
     )
-
-
-def _asked_for(centre: Centre) -> list[Configured]:
-    return [each for each in centre.stores.consents.purposes.all().values() if each.needs_consent]
-
-
-def channels_of(purpose: Configured) -> tuple[str | None, ...]:
-    """The channels of a purpose, or None alone for one that holds everywhere."""
-    return purpose.channels or (None,)
 
 
 def other_uses(say: Words, centre: Centre) -> tuple[Use, ...]:
     """All that is done without asking, and what entitles the shop to it."""
     return tuple(
-        Use(*each.text(say.language)[:2], say(f"basis.{each.basis}"))
-        for each in centre.stores.consents.purposes.all().values()
+        Use(text.title, text.description, say(f"basis.{each.basis}", article=each.article))
+        for each in _known(centre)
         if not each.needs_consent
+        for text in [each.text(say.language)]
     )
 
 
 def titles(say: Words, centre: Centre) -> dict[str, str]:
-    """What to call each purpose and each other use, by name."""
-    known = centre.stores.consents.purposes.all()
-    return {name: each.text(say.language).title for name, each in known.items()}
+    """What to call each purpose, by name."""
+    return {each.name: each.text(say.language).title for each in _known(centre)}
 
 
 def notice(say: Words, centre: Centre) -> Notice | None:
-    """The notice on which decisions of this page are taken: the newest that has the language."""
-    for each in centre.stores.consents.notices.page(before=None, limit=1):
-        text = each.texts.get(say.language)
-        return Notice(each.version, text) if text else None
-    return None
+    """The newest notice, on which decisions of this page are taken; None before the first."""
+    newest = centre.stores.consents.notices.page(before=None, limit=1)
+    if not newest:
+        return None
+    return Notice(newest[0].version, newest[0].texts[_language_of(newest[0], say.language)])
 
 
 def standings(member_id: str, *, at: datetime, centre: Centre) -> Standings:
     """What holds now, read live."""
-    held = centre.stores.consents.standing(member_id)
-    places = [(each.name, name) for each in _asked_for(centre) for name in channels_of(each)]
-    return Standings(
-        {place: _status(held, place, at) for place in places}, is_restricted=held.restricted
-    )
+    standing = centre.stores.consents.standing(member_id)
+    places = [(each.name, channel) for each in _known(centre) for channel in channels_of(each)]
+    statuses = {place: _status(standing, *place, at) for place in places}
+    return Standings(statuses, standing.restricted)
 
 
-def _status(held: Standing, place: tuple[str, str | None], at: datetime) -> Status:
-    found = held.state(*place)
-    if found is None or (found.status == "granted" and not found.holds(at)):
+def channels_of(purpose: known.Purpose) -> tuple[str | None, ...]:
+    """The channels of a purpose, or None alone for one that holds everywhere."""
+    return purpose.channels or (None,)
+
+
+def _known(centre: Centre) -> Sequence[known.Purpose]:
+    return list(centre.stores.consents.purposes.all().values())
+
+
+def _status(standing: Standing, purpose: str, channel: str | None, at: datetime) -> Status:
+    state = standing.state(purpose, channel)
+    if state is None:
         return "unknown"
-    return found.status
+    if state.pending:
+        # Over an old no, or an objection, a yes waits as well.
+        return "pending"
+    return "expired" if state.status == GRANTED and not state.holds(at) else state.status
+
+
+def _language_of(notice: Published, language: str) -> str:
+    """The language in which the page shows a notice: the page's, if the notice has it."""
+    return next(each for each in (language, "en", *notice.texts) if each in notice.texts)
 
 
 def decide(
@@ -184,53 +195,62 @@ def decide(
 
     Raises:
         MemberNotFoundError: there is no such member, or not any more.
-        UnknownNoticeError, GuardianRequiredError, NotForMinorsError, AgeUnknownError: as they say.
+        GuardianRequiredError, NotForMinorsError, AgeUnknownError: as they say.
     """
-    decisions = [Decision(each.purpose, each.granted, each.channel) for each in choices]
-    made = _record(
+    shown = _notice(notice_version, centre)
+    record = consent.record(
         member_id,
-        decisions,
-        BY_FORM,
-        at=at,
-        centre=centre,
-        notice_version=notice_version,
-        language=language if notice_version else None,
+        [Decision(each.purpose, granted=each.granted, channel=each.channel) for each in choices],
+        method=BY_FORM.method,
+        notice_version=shown.version if shown else None,
+        language=_language_of(shown, language) if shown else None,
         has_signal=has_signal,
+        at=at,
+        by=BY_FORM.by,
+        consents=centre.stores.consents,
+        members=centre.stores.members,
+        opt_in=centre.opt_in,
     )
-    return _receipt(made)
+    return _receipt(record)
+
+
+def _notice(version: str | None, centre: Centre) -> Published | None:
+    try:
+        return centre.stores.consents.notices.get(version) if version else None
+    except NoticeNotFoundError:
+        return None
 
 
 def note_signal(member_id: str, *, at: datetime, centre: Centre) -> None:
     """Record, once, that the member's browser refuses sharing and profiling (`Sec-GPC: 1`)."""
-    service.note_signal(
-        member_id,
-        at=at,
-        by=BY_FORM.by,
-        consents=centre.stores.consents,
-        members=centre.stores.members,
+    stores = centre.stores
+    consent.note_signal(
+        member_id, at=at, by=BY_FORM.by, consents=stores.consents, members=stores.members
     )
 
 
 def withdraw_all(member_id: str, *, at: datetime, centre: Centre) -> None:
-    """Withdraw every yes at once, on every channel; nothing is written where there is none."""
-    held = centre.stores.consents.standing(member_id)
-    if not any(each.status in ("granted", "pending") for each in held.flags.values()):
-        return
-    service.withdraw_all(
-        member_id,
-        at=at,
-        by=BY_FORM.by,
-        method=BY_FORM.method,
-        consents=centre.stores.consents,
-        members=centre.stores.members,
-        restricted=False,
-    )
+    """Withdraw all that the member agreed to, at once; no record where there is nothing."""
+    stores = centre.stores
+    flags = stores.consents.standing(member_id).flags.values()
+    if any(each.status in (GRANTED, PENDING) or each.pending for each in flags):
+        consent.withdraw_all(
+            member_id,
+            at=at,
+            by=BY_FORM.by,
+            method=BY_FORM.method,
+            consents=stores.consents,
+            members=stores.members,
+            restricted=False,
+        )
 
 
 def stop_marketing(member_id: str, *, at: datetime, centre: Centre) -> None:
-    """Object to marketing on every channel (Art. 21(2)): only the member can lift that."""
-    objection = Decision(MARKETING, granted=False, objection=True)
-    _record(member_id, [objection], BY_FORM, at=at, centre=centre)
+    """Object to marketing (Art. 21(2) GDPR): on every channel, and only the member lifts it."""
+    state = centre.stores.consents.standing(member_id).state(MARKETING)
+    if state is None or state.status != OBJECTED:
+        objection = Decision(MARKETING, granted=False, objection=True)
+        _record(member_id, objection, BY_FORM, at=at, centre=centre)
 
 
 def unsubscribe(member_id: str, channel: str, *, at: datetime, centre: Centre) -> bool:
@@ -239,13 +259,12 @@ def unsubscribe(member_id: str, channel: str, *, at: datetime, centre: Centre) -
     A mail provider may send the same click many times: only the first writes. For a member that is
     gone there is nothing left to send, so what was asked for holds.
     """
-    held = centre.stores.consents.standing(member_id).state(MARKETING, channel)
-    if held is not None and held.status in ("refused", "withdrawn", "objected"):
+    state = centre.stores.consents.standing(member_id).state(MARKETING, channel)
+    if state is not None and state.status not in (GRANTED, PENDING) and not state.pending:
         return False
-    # Not an objection: that would end what the member wants to have on other channels, too.
-    refusal = Decision(MARKETING, granted=False, channel=channel)
     try:
-        _record(member_id, [refusal], BY_LINK, at=at, centre=centre)
+        refusal = Decision(MARKETING, granted=False, channel=channel)
+        _record(member_id, refusal, BY_LINK, at=at, centre=centre)
     except MemberNotFoundError:
         return False
     return True
@@ -261,25 +280,17 @@ def history(
 
 
 def receipt(member_id: str, seq: int, *, centre: Centre) -> dict[str, Any] | None:
-    """The receipt of a record, ISO/IEC TS 27560:2023, to keep; None if there is no such record."""
+    """The receipt of a record (ISO/IEC TS 27560) for the member to keep; None if there is none."""
     consents = centre.stores.consents
     found = consents.page(member_id, before_seq=seq + 1, limit=1)
     if not found or found[0].seq != seq:
         return None
     return receipt_of(
         found[0],
-        notice=_notice_of(found[0], centre),
+        notice=_notice(found[0].notice_version, centre),
         purposes=consents.purposes.all(),
-        controller=Controller(centre.opt_in.url),
+        controller=Controller(centre.url),
     )
-
-
-def _notice_of(record: Record, centre: Centre) -> Any:  # noqa: ANN401  # a notice of the store
-    try:
-        version = record.notice_version
-        return centre.stores.consents.notices.get(version) if version else None
-    except NoticeNotFoundError:
-        return None
 
 
 def summary(member_id: str, *, at: datetime, centre: Centre) -> Summary:
@@ -311,36 +322,27 @@ def confirm(token: str, *, at: datetime, centre: Centre) -> None:
     """Confirm the consent that a link of a double opt-in stands for.
 
     Raises:
-        InvalidLinkError, AlreadyConfirmedError: as they say.
+        InvalidLinkError: it is forged or expired, or its member is gone.
+        AlreadyConfirmedError: it was used, or the member has decided otherwise since.
     """
-    opt_in.confirm(
+    double_opt_in.confirm(
         token,
         at=at,
-        links=centre.opt_in.links,
+        links=centre.door.links,
         consents=centre.stores.consents,
         members=centre.stores.members,
     )
 
 
-def _record(
-    member_id: str,
-    decisions: Sequence[Decision],
-    way: Way,
-    *,
-    at: datetime,
-    centre: Centre,
-    **more: Any,  # noqa: ANN401  # as `consent.service.record` takes them
-) -> Record:
-    return service.record(
+def _record(member_id: str, decision: Decision, way: Way, *, at: datetime, centre: Centre) -> None:
+    consent.record(
         member_id,
-        decisions,
+        [decision],
         method=way.method,
         at=at,
         by=way.by,
         consents=centre.stores.consents,
         members=centre.stores.members,
-        opt_in=centre.opt_in,
-        **more,
     )
 
 
@@ -348,8 +350,13 @@ def _receipt(record: Record) -> Receipt:
     return Receipt(
         record.id,
         record.seq,
+        record.kind,
         record.recorded_at,
         record.method,
         record.notice_version,
-        [(each.purpose, each.channel, each.status) for each in record.decisions],
+        [
+            # A yes that waits leaves the flag where it was; the member wants to see the yes.
+            (each.purpose, each.channel, PENDING if each.asked == PENDING else each.status)
+            for each in record.decisions
+        ],
     )

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-Status: TypeAlias = Literal["granted", "refused", "withdrawn", "objected", "pending", "unknown"]
+Status: TypeAlias = Literal[
+    "granted", "refused", "withdrawn", "objected", "pending", "expired", "unknown"
+]
 Answer: TypeAlias = Literal["yes", "no"]
 ExportForm: TypeAlias = Literal["json", "html"]
 
@@ -99,6 +101,7 @@ class Receipt(NamedTuple):
 
     id: str
     seq: int
+    kind: str
     recorded_at: datetime
     method: str
     notice_version: str | None
@@ -161,7 +164,7 @@ def shown_of(purpose: str, channel: str | None) -> str:
 
 def answer_of(status: Status) -> Answer | None:
     """Which of a form's two answers a status is; none where nobody was asked yet."""
-    if status == "unknown":
+    if status in ("unknown", "expired"):
         return None
     return "yes" if status in ("granted", "pending") else "no"
 

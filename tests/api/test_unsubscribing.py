@@ -89,7 +89,9 @@ def test_a_no_is_recorded_for_one_who_was_never_asked(api: Api, parts: Parts) ->
     assert api.client.post(url, data=ONE_CLICK).status_code == 200
     (record,) = parts.consents.page(member, before_seq=None, limit=5)
     assert (record.method, record.recorded_by) == ("link", "unsubscribe-link")
-    assert record.standing.flags["marketing:email"].status == "refused"
+    assert [(each.flag, each.status) for each in record.decisions] == [
+        ("marketing:email", "refused")
+    ]
 
 
 def test_looking_changes_nothing(api: Api, parts: Parts) -> None:
@@ -157,11 +159,35 @@ def test_a_post_that_is_no_click_changes_nothing(
     assert granted(api, member) == {"email", "sms"}
 
 
+def waiting(api: Api, parts: Parts) -> tuple[str, str]:
+    """A member whose yes waits, and the link that was posted."""
+    purposes = api.get("/v1/purposes", expect=200).get_json()["purposes"]
+    marketing = next(each for each in purposes if each["name"] == "marketing")
+    body = {"purposes": [{**marketing, "double_opt_in": ["email"]}]}
+    api.put("/v1/purposes", body, expect=200)
+    member = api.enrol(("email", "ada@example.com"))
+    api.consent(member, "marketing", channel="email")
+    (message,) = parts.outbox.held(member)
+    return member, message.data["content"]["url"]
+
+
 def test_the_second_opt_in_waits_for_a_press(api: Api, parts: Parts) -> None:
+    member, url = waiting(api, parts)
     before = dump(parts.database)
-    answer = api.client.get("/confirm?token=abc", headers=HTML)
+    answer = api.client.get(url, headers=HTML)
     assert answer.status_code == 200
     assert "Was it you?" in answer.get_data(as_text=True)
-    assert api.client.get("/confirm", headers=HTML).status_code == 403
     assert dump(parts.database) == before
+    assert granted(api, member) == set()
+    data = {"token": url.partition("token=")[2]}
+    assert api.client.post("/confirm", data=data, headers=HTML).status_code == 200
+    assert granted(api, member) == {"email"}
+    again = api.client.post("/confirm", data=data, headers=HTML)
+    assert again.status_code == 409
+    assert "done already" in again.get_data(as_text=True)
+
+
+def test_a_forged_confirmation_is_refused(api: Api) -> None:
+    assert api.client.get("/confirm", headers=HTML).status_code == 403
     assert api.client.post("/confirm", data={"token": "abc"}).status_code == 403
+    assert api.client.post("/confirm").status_code == 403

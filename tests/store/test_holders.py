@@ -57,15 +57,21 @@ def household(parts: Parts, *members: str, name: str | None = None) -> str:
 
 
 def held(parts: Parts, member_id: str) -> list[Any]:
-    return [each for holder in parts.eraser_desk.holders for each in holder.held(member_id)]
+    return [each for holder in holders(parts) for each in holder.held(member_id)]
 
 
 def erase(parts: Parts, member_id: str) -> dict[str, int]:
     """How many documents went, by collection."""
     gone: dict[str, int] = {}
-    for holder in parts.eraser_desk.holders:
+    for holder in holders(parts):
         gone.update(holder.erase(member_id))
     return gone
+
+
+def holders(parts: Parts) -> list[Any]:
+    """Those of who a member is, and of its messages."""
+    own = (MemberStore, ReferralStore, HouseholdStore, Outbox)
+    return [each for each in parts.eraser_desk.holders if isinstance(each, own)]
 
 
 def left(parts: Parts, member_id: str) -> list[str]:

@@ -34,9 +34,10 @@ READERS = {
         "recent",
         "related",
         "restating",
+        "standings",
     },
     "members": {"about", "addresses", "get"},
-    "scan": {"documents", "heads", "heads_page"},
+    "scan": {"documents", "entries", "heads", "heads_page"},
     "consents": {"page", "said", "standing", "standings", "standing_on", "get"},
 }
 GATES = {"ask", "permit", "permits", "permits_for", "require"}

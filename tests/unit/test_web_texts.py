@@ -14,7 +14,8 @@ from werkzeug.datastructures import LanguageAccept
 
 import loyalty.web
 from loyalty.consent.model import MARKETING_CHANNELS, METHODS
-from loyalty.consent.purposes import BASES
+from loyalty.consent.model import Kind as RecordKind
+from loyalty.consent.purposes import BASES, CONSENT
 from loyalty.program.model import Kind
 from loyalty.web.texts import LANGUAGES, Words, choose_language, texts
 
@@ -23,15 +24,16 @@ SOURCES = [*HOME.glob("*.py"), *HOME.glob("templates/*.html")]
 ENGLISH = texts("en")
 # Families of which a page says one by name; a text that is no family's must stand in a source.
 FAMILIES = {
-    "basis": {str(each) for each in BASES if each != "consent"},
+    "basis": {*BASES} - {CONSENT},
+    "record": {*get_args(RecordKind)} - {"decision"},
     "channel": set(MARKETING_CHANNELS),
     "leave.text": set(MARKETING_CHANNELS),
     "leave.done": set(MARKETING_CHANNELS),
-    "method": {*METHODS, "link", "guardian", "request"},
+    "method": set(METHODS),
     "activity": set(get_args(Kind)),
     "identifier": {"card", "email", "phone", "app", "social", "marketplace"},
     "place": {"store", "web", "app", "social", "call", "marketplace"},
-    "status": {"granted", "refused", "withdrawn", "objected", "pending", "unknown"},
+    "status": {"granted", "refused", "withdrawn", "objected", "pending", "expired", "unknown"},
     "language": set(LANGUAGES),
     "nav": {"home", "history", "looks", "rights"},
     "code.by": {"email", "sms"},
