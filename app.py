@@ -460,6 +460,7 @@ def keeper(parts: Parts) -> Keeper:
         Sweep("access_log_days", "access_log", parts.accesslog.old, parts.accesslog.sweep),
         Sweep("messages_days", "messages", parts.outbox.old, parts.outbox.sweep),
         Sweep("jobs_days", "jobs", parts.jobs.old, parts.jobs.sweep),
+        Sweep("requests_months", "requests", parts.requests.old, parts.requests.sweep),
     )
     erasures = parts.erasures
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 MEMBERS_A_PAGE = 200
 ENTRIES_AT_ONCE = 20
 ENDED = "erasure"
+END_KEPT = timedelta(days=1)
 _RULES, _LEASE = "rules", "lease"
 
 
@@ -138,9 +141,17 @@ class RetentionStore:
 
     def end(self, member_id: str, *, seq: int, at: datetime) -> bool:
         """Close a journal after an entry; see `Ended`."""
-        mark = {"member": member_id, "seq": seq + 1, "kind": ENDED, "at": at}
+        mark = {
+            "member": member_id,
+            "seq": seq + 1,
+            "kind": ENDED,
+            "key": f"erasure/{member_id}",
+            # Unique as every entry's mark; and by then no writer is left that has not seen the end.
+            "mark": os.urandom(16),
+            "gone_at": at + END_KEPT,
+        }
         try:
-            self._journal.insert_one({**mark, "key": f"erasure/{member_id}"})
+            self._journal.insert_one(mark)
         except DuplicateKeyError:
             return False
         return True
