@@ -124,7 +124,7 @@ from loyalty.register import tables as register_tables
 from loyalty.register.store import RegisterStore
 from loyalty.retention import tables as retention_tables
 from loyalty.retention.model import KIND as RETENTION
-from loyalty.retention.model import RetentionBusyError, Sweep
+from loyalty.retention.model import RetentionBusyError, Rules, Sweep
 from loyalty.retention.service import Keeper, RuleBook, apply_rules
 from loyalty.retention.service import job as retention_job
 from loyalty.retention.store import RetentionStore
@@ -325,7 +325,8 @@ class Parts(NamedTuple):
     @property
     def sources(self) -> Sources:
         """What a recommendation reads."""
-        return Sources(self.journal, self.consents, self.members, self.catalogue)
+        since = RuleBook(self.retention).history_since
+        return Sources(self.journal, self.consents, self.members, self.catalogue, since)
 
 
 def assemble(settings: Settings, uri: str) -> Parts:
@@ -469,6 +470,7 @@ def keeper(parts: Parts) -> Keeper:
         Sweep("access_log_days", "access_log", parts.accesslog.old, parts.accesslog.sweep),
         Sweep("messages_days", "messages", parts.outbox.old, parts.outbox.sweep),
         Sweep("jobs_days", "jobs", parts.jobs.old, parts.jobs.sweep),
+        Sweep("requests_months", "requests", parts.requests.old, parts.requests.sweep),
     )
     eraser = _eraser(parts, lambda *_: None)
 
@@ -846,11 +848,16 @@ def import_command(settings: Settings, households: str) -> None:
         }
         note = {name: _member_of(number, stores) for name, number in cards.items()}
         parts.rewards.put(REWARDS)
+        parts.retention.set_rules(OF_2017, at=now(), by="import-demo")
         fresh = {"households": households, **note}
         meta.replace_one({"_id": "demo"}, fresh, upsert=True)
         click.echo(
             f"{done.members} members, {done.entries} purchases, {done.products} products imported."
         )
+
+
+# The grocer's year is 2017: a shop's own rules would take its history away, and warn everybody.
+OF_2017 = Rules(model_history_months=600, inactive_months=600)
 
 
 def _member_of(household: int, stores: Stores) -> str | None:

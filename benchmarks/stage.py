@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import bson
 import orjson
 
-from app import assemble, initialise
+from app import OF_2017, assemble, initialise
 from benchmarks import load
 from benchmarks.bare import TEMPLATE
 from benchmarks.load import NUMBER
@@ -145,6 +145,7 @@ def _fill(settings: Settings, parts: Parts, households: int, say: Say) -> str:
     initialise(settings, parts)
     say(f"{households} households of the Complete Journey", 1)
     import_journey(Journey(households), at=now(), stores=parts.stores, progress=_silent)
+    parts.retention.set_rules(OF_2017, at=now(), by="benchmark")
     say("a model", 1)
     train_and_promote(
         parts.sources,

@@ -85,14 +85,17 @@ def agreed_baskets(
 ) -> Iterator[Basket]:
     """The baskets of members who agree to personalisation at this moment, member by member.
 
-    What was returned is taken off, sensitive products are left out, and a member counts with the
-    newest 200 baskets.
+    What was returned is taken off, sensitive products and what is older than the rules of retention
+    allow are left out, and a member counts with the newest 200 baskets.
     """
     sensitive = sources.catalogue.restrictions().sensitive
     done, total = 0, sources.consents.count_members()
     for ids in sources.consents.all_member_ids(page=PAGE):
-        agreed = gate.permits(ids, PERSONALISATION, at=clock(), consents=sources.consents)
-        histories = sources.journal.histories(agreed.values(), limit=BASKETS_MAX)
+        at = clock()
+        agreed = gate.permits(ids, PERSONALISATION, at=at, consents=sources.consents)
+        histories = sources.journal.histories(
+            agreed.values(), limit=BASKETS_MAX, since=sources.history_since(at)
+        )
         for member, history in histories.items():
             for past, skus in kept(history, sensitive):
                 place = places_of(past.channel, past.store)

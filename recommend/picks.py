@@ -109,7 +109,8 @@ def _ready(agreed: _Agreed, audience: Audience) -> dict[str, tuple[list[models.P
     served = audience.shelf.served()
     model = served.model if served else audience.popularity.model()
     permits = agreed.personal if served else {}
-    histories = sources.journal.histories(permits.values(), limit=HISTORY_BASKETS_MAX)
+    since = sources.history_since(audience.clock())
+    histories = sources.journal.histories(permits.values(), limit=HISTORY_BASKETS_MAX, since=since)
     restrictions = sources.catalogue.restrictions()
     ready: dict[str, tuple[list[models.Pick], Reason]] = {}
     for member in agreed.marketing:

@@ -49,6 +49,8 @@ class Sources(NamedTuple):
     consents: ConsentStore
     members: MemberStore
     catalogue: CatalogueStore
+    # From when on the rules of retention let purchases be used, as of a moment.
+    history_since: Callable[[datetime], datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +103,14 @@ class Popularity:
             return self._model
 
     def _make(self) -> models.Model:
-        recent = self._sources.journal.recent(limit=COLD_BASKETS_MAX)
+        at = self._clock()
+        since = self._sources.history_since(at)
+        newest = self._sources.journal.recent(limit=COLD_BASKETS_MAX)
+        recent = [each for each in newest if each.occurred_at >= since]
         agreed = gate.permits(
             sorted({each.member_id for each in recent}),
             PERSONALISATION,
-            at=self._clock(),
+            at=at,
             consents=self._sources.consents,
         )
         sensitive = self._sources.catalogue.restrictions().sensitive
@@ -146,7 +151,8 @@ def recommend(
         return _answer(picks, reason, None, sources.catalogue)
     history: list[PastBasket] = []
     if asked.permit:
-        history = sources.journal.history(asked.permit, limit=HISTORY_BASKETS_MAX)
+        since = sources.history_since(at)
+        history = sources.journal.history(asked.permit, limit=HISTORY_BASKETS_MAX, since=since)
     picks, reason = pick(
         served.model,
         history,

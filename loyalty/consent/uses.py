@@ -106,6 +106,7 @@ USES: dict[str, Use] = {
     "loyalty.web.backing.history": _RIGHTS,
     "loyalty.web.backing.receipt": _RIGHTS,
     "loyalty.web.backing.standings": _RIGHTS,
+    "loyalty.web.backing.stop_marketing": _RIGHTS,
     "loyalty.web.backing.summary": _RIGHTS,
     "loyalty.web.backing.unsubscribe": _RIGHTS,
     "loyalty.web.backing.withdraw_all": _RIGHTS,

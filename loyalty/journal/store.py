@@ -322,12 +322,14 @@ class JournalStore:
         baskets = (_past_basket(each) for each in found)
         return [each for each in baskets if since is None or each.occurred_at >= since]
 
-    def histories(self, permits: Iterable[Permit], *, limit: int) -> dict[str, list[PastBasket]]:
+    def histories(
+        self, permits: Iterable[Permit], *, limit: int, since: datetime | None = None
+    ) -> dict[str, list[PastBasket]]:
         """The same of many members; who has none is missing.
 
         A read each, because one for all would go through the whole past of every member.
         """
-        found = {each.member_id: self.history(each, limit=limit) for each in permits}
+        found = {each.member_id: self.history(each, limit=limit, since=since) for each in permits}
         return {member_id: baskets for member_id, baskets in found.items() if baskets}
 
     def has_bought(self, member_id: str) -> bool:

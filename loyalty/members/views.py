@@ -190,6 +190,8 @@ def mint_token(body: dict[str, Any], member_id: str) -> Answer:
     at, seconds = now(), body["expires_in_seconds"]
     proven_at = body.get("authenticated_at")
     proof = "login" if proven_at and is_fresh(proven_at, at) else ""
+    if proof:
+        provided(MemberStore).note_login(member_id, at=at)
     token = provided(TokenMint).mint(
         member_id, at=at, seconds=seconds, proof=proof, proven_at=proven_at
     )

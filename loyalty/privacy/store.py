@@ -214,6 +214,14 @@ class RequestStore:
         )
         return self._maybe(found)
 
+    def old(self, before: datetime) -> int:
+        """How many requests were answered before a time."""
+        return self._requests.count_documents(_answered_before(before))
+
+    def sweep(self, before: datetime) -> int:
+        """Remove those; how many."""
+        return self._requests.delete_many(_answered_before(before)).deleted_count
+
     def held(self, member_id: str) -> Iterator[Held]:
         """Every request of a member; see `vault.model.Holder`."""
         for each in self._requests.find({"member": member_id}).sort("_id", ASCENDING):
@@ -263,6 +271,11 @@ class RequestStore:
         except ShreddedError:
             return {}
         return opened
+
+
+def _answered_before(before: datetime) -> Document:
+    """Of those that are still open none is too old."""
+    return {"closed_at": {"$lt": before}, "status": {"$in": ["done", "refused"]}}
 
 
 class CodeStore:

@@ -53,10 +53,10 @@ class Bound(NamedTuple):
 
 BOUNDS: dict[str, Bound] = {
     "model_history_months": Bound(
-        1, 120, 24, "Recommendations look at purchases of at most this age."
+        1, 600, 24, "Recommendations look at purchases of at most this age."
     ),
     "inactive_months": Bound(
-        6, 120, 36, "A member who did nothing for so long is erased, after two warnings."
+        6, 600, 36, "A member who did nothing for so long is erased, after two warnings."
     ),
     "warning_days": Bound(30, 180, 30, "The first warning comes so long before."),
     "provisional_months": Bound(

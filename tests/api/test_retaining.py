@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from loyalty.jobs.runner import Runner
+from loyalty.kit.clock import now
 from loyalty.retention.model import BOUNDS
 
 if TYPE_CHECKING:
     from flask import Flask
 
+    from app import Parts
     from tests.builders import Api
 
 
@@ -55,3 +57,12 @@ def test_a_run_is_a_job(app: Flask, api: Api) -> None:
     done = api.get(f"/v1/jobs/{job['id']}", expect=200).get_json()
     assert done["status"] == "done"
     assert done["result"] == {"is_dry": True, "looked_at": 0, "counts": {}}
+
+
+def test_a_login_is_an_activity_and_a_token_without_one_is_none(api: Api, parts: Parts) -> None:
+    member, other = api.enrol(), api.enrol()
+    proven_at = now().isoformat()
+    api.post(f"/v1/members/{member}/token", {"authenticated_at": proven_at}, expect=201)
+    api.post(f"/v1/members/{other}/token", {}, expect=201)
+    found = parts.database["members"].find({"login_at": {"$exists": True}})
+    assert [each["_id"] for each in found] == [member]

@@ -11,6 +11,7 @@ import pytest
 
 from loyalty.households.model import Belonging, Household, HouseholdNotFoundError
 from loyalty.households.service import new_household_id
+from loyalty.households.store import HouseholdStore
 from loyalty.members.model import (
     Identifier,
     IdentifierNotFoundError,
@@ -21,8 +22,11 @@ from loyalty.members.model import (
     Profile,
 )
 from loyalty.members.service import enrol_provisional, new_member_id
+from loyalty.members.store import MemberStore
+from loyalty.messages.store import Outbox
 from loyalty.referrals.model import CircularReferralError, Referral
 from loyalty.referrals.service import give_code
+from loyalty.referrals.store import ReferralStore
 from loyalty.vault.model import ShreddedError
 from tests.builders import NOON, dump, enrolled, permit, unique
 from tests.store.watching import Plan, watching

@@ -352,3 +352,14 @@ def test_a_stale_value_changes_nothing(parts: Parts) -> None:
 
 def test_a_proof_lasts_as_long_as_a_token() -> None:
     assert timedelta(minutes=15) == PROOF_LASTS
+
+
+def test_answered_requests_have_an_end_and_open_ones_none(parts: Parts) -> None:
+    member = enrolled(parts)
+    answered, still_open = ask(parts, member, "access"), ask(parts, member, "erasure")
+    requests.complete(answered, at=NOON + DAY, by="tests", desk=parts.desk)
+    store = parts.requests
+    assert (store.old(NOON + DAY), store.sweep(NOON + DAY)) == (0, 0)
+    late = NOON + 900 * DAY
+    assert (store.old(late), store.sweep(late), store.sweep(late)) == (1, 1, 0)
+    assert store.get(still_open.id).is_open
