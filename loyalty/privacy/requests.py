@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -156,6 +157,8 @@ def opened(draft: Request, *, at: datetime, desk: Desk) -> Opened:
         try:
             desk.requests.add(draft)
         except RequestOpenError:
+            # Another one is open by now; or the id, drawn within one millisecond, was taken.
+            draft = replace(draft, id=request_id(at, secrets.randbelow(2**20)))
             continue
         _note_try(draft, at, desk, is_new=True)
         if draft.kind not in AT_ONCE:
