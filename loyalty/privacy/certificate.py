@@ -33,6 +33,10 @@ KEPT = (
         "why": "accounting (Art. 17(3)(b) GDPR); without member, product or hour",
     },
     {
+        "what": "a keyed hash of each former receipt's number",
+        "why": "so that no receipt is awarded twice; it names nobody and cannot be reversed",
+    },
+    {
         "what": "that requests of this kind were received and answered, and when",
         "why": "accountability (Art. 5(2) GDPR); without member",
     },

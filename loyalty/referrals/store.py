@@ -161,7 +161,7 @@ class ReferralStore:
         self._members.update_one({"_id": member_id}, {"$unset": fields})
         theirs = {"referrer.member": member_id}
         done = self._members.update_many(theirs, {"$unset": {"referrer.member": ""}})
-        return {"members.referrer": done.modified_count}
+        return {"referrals": done.modified_count}
 
     def _top(self, referral: Referral, session: ClientSession) -> str:
         """The member above the referrer whom nobody referred."""

@@ -197,7 +197,7 @@ def test_a_receipt_has_all_that_27560_asks_for(api: Api, member: str) -> None:
     (event,) = first["dpv:hasConsentStatus"]
     assert "dpv:ConsentGiven" in event["@type"]
     assert event["dpv:isIndicatedAtTime"] == made["decided_at"]
-    assert first["dpv:hasPurpose"]["skos:prefLabel"] == "Suggestions personnelles"
+    assert first["dpv:hasPurpose"]["skos:prefLabel"] == "Recommandations personnalisées"
     assert "dpv:ConsentRefused" in second["dpv:hasConsentStatus"][0]["@type"]
     api.get(path.replace(made["id"], "0" * 24), expect=404)
     api.get(path.replace(member, "m_" + "0" * 32), expect=404)

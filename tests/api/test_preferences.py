@@ -110,12 +110,9 @@ def seen(answer: TestResponse) -> str:
 
 
 @pytest.fixture
-def desk(app: Flask, parts: Parts) -> SmallDesk:
-    """Looks are answered."""
-    desk = SmallDesk(parts)
-    provided = app.extensions["carnet"]
-    provided[Centre] = provided[Centre]._replace(watching=desk)
-    return desk
+def desk(parts: Parts) -> SmallDesk:
+    """What stands behind the pages."""
+    return SmallDesk(parts)
 
 
 @pytest.fixture
@@ -374,10 +371,12 @@ def test_too_often_is_said_in_plain_words(visitor: Visitor, desk: SmallDesk) -> 
     assert 0 < int(answer.headers["Retry-After"]) <= 3600
 
 
-def test_what_nobody_answers_is_said_to_be_unavailable(visitor: Visitor) -> None:
-    answer = visitor.post("/looks", expect=503)
-    assert "not available right now" in seen(answer)
-    assert answer.headers["Retry-After"]
+def test_who_looked_is_shown_with_the_reason(visitor: Visitor, desk: SmallDesk) -> None:
+    assert "Nobody has looked so far" in seen(visitor.post("/looks"))
+    desk.looked(visitor.member)
+    page = seen(visitor.post("/looks"))
+    assert "Till 3" in page
+    assert "Running your membership" in page
 
 
 def test_a_member_that_is_gone_has_no_page(visitor: Visitor, parts: Parts) -> None:

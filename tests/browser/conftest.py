@@ -14,7 +14,6 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from app import create_app
 from loyalty.access import model as keys
 from loyalty.kit.clock import now
-from loyalty.web.backing import Centre
 from tests.browser.chromium import find
 from tests.browser.desk import SmallDesk
 from tests.builders import Api, program_document
@@ -89,9 +88,6 @@ def serve(settings: Settings, parts: Parts) -> tuple[Site, Served]:
     settings = replace(settings, public_url=f"http://127.0.0.1:{server.server_port}")
     app = create_app(settings)
     app.testing = True
-    desk = SmallDesk(parts)
-    provided = app.extensions["carnet"]
-    provided[Centre] = provided[Centre]._replace(watching=desk)
     server.app = app
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -99,7 +95,9 @@ def serve(settings: Settings, parts: Parts) -> tuple[Site, Served]:
     parts.keys.add(key)
     api = Api(app.test_client(), text)
     api.post("/v1/program/versions", {"program": program_document()}, expect=201)
-    return Site(settings.url, api, parts, desk, settings), Served(server, thread, settings)
+    return Site(settings.url, api, parts, SmallDesk(parts), settings), Served(
+        server, thread, settings
+    )
 
 
 def stop(site: Site, served: Served) -> None:

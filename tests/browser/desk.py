@@ -5,16 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from loyalty.web.model import Look
+from loyalty.access import model as keys
+from loyalty.accesslog.model import Place, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from app import Parts
 
 
 class SmallDesk:
-    """Reads the real outbox and the real requests; two looks are always in its log."""
+    """Reads the real outbox and the real requests, and writes looks of the shop into the log."""
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
@@ -32,8 +31,11 @@ class SmallDesk:
         found = self.parts.database["privacy_requests"].find().sort("received_at")
         return [(each["member"], each["kind"], each["proof"]) for each in found]
 
-    def looks(self, member_id: str, *, limit: int) -> Sequence[Look]:  # noqa: ARG002
-        """Who looked."""
+    def looked(self, member_id: str) -> None:
+        """A till and an e-mail tool of the shop have looked at the member's data."""
         begun, last = (datetime.fromisoformat(f"2026-03-0{each}T09:00Z") for each in (1, 4))
-        till = Look("Till 3", "loyalty_programme", begun, last, 12)
-        return [till, Look("E-mail tool", "marketing", begun, begun, 1)][:limit]
+        for name, purpose, times in (("Till 3", "loyalty_programme", 12), ("Mail", "marketing", 1)):
+            key, _ = keys.mint(name, frozenset(), at=begun, channel=None, store=None)
+            self.parts.keys.add(key)
+            place = Place(member_id, key.id, purpose, "/v1/members/lookup", begun.date())
+            self.parts.accesslog.add({place: Tally(times, begun, last)})

@@ -129,7 +129,7 @@ def test_all_of_it_goes_and_again_changes_nothing(parts: Parts) -> None:
     assert erase(parts, member) == {
         "members": 1,
         "identifiers": 2,
-        "members.referrer": 1,
+        "referrals": 1,
         "households": 1,
         "household_members": 1,
         "messages": 0,
@@ -195,7 +195,7 @@ def test_a_household_stays_with_its_name_until_its_last_member_goes(parts: Parts
     assert erase(parts, one) | {"members": 0} == {
         "members": 0,
         "identifiers": 0,
-        "members.referrer": 0,
+        "referrals": 0,
         "households": 0,
         "household_members": 1,
         "messages": 0,
