@@ -158,6 +158,7 @@ if TYPE_CHECKING:
     from marshmallow.fields import Field
     from pymongo import MongoClient
 
+    from loyalty.accesslog.model import Look
     from loyalty.counts.model import Step
     from loyalty.jobs.model import JobFunction, JobKinds, Report
     from loyalty.vault.model import Holder
@@ -337,11 +338,7 @@ def assemble(settings: Settings, uri: str) -> Parts:
     vault = _vault(settings, client)
     peppers = Peppers(database, vault)
     consent_secret = derive(root, "consent-checkpoints")
-    eraser_database, eraser_vault = database, vault
-    if settings.eraser_uri:
-        eraser = connect(settings.eraser_uri, timeout_seconds=settings.database_timeout_seconds)
-        eraser_database = open_database(eraser, settings.database)
-        eraser_vault = _vault(settings, eraser)
+    eraser_database, eraser_vault = _eraser_of(settings) or (database, vault)
     # Never rotated: a receipt that came once is known by it for ever.
     secrecy = Secrecy(derive(root, "fact-keys"), vault)
     return Parts(
@@ -380,6 +377,14 @@ def assemble(settings: Settings, uri: str) -> Parts:
         register=RegisterStore(database),
         counts=CountStore(database),
     )
+
+
+def _eraser_of(settings: Settings) -> tuple[Database[Document], Vault] | None:
+    """The same data through the user who may change and remove facts, if there is one."""
+    if not settings.eraser_uri:
+        return None
+    client = connect(settings.eraser_uri, timeout_seconds=settings.database_timeout_seconds)
+    return open_database(client, settings.database), _vault(settings, client)
 
 
 def _vault(settings: Settings, client: MongoClient[Document]) -> Vault:
@@ -492,13 +497,26 @@ def create_app(settings: Settings | None = None) -> Flask:
     configure_logs()
     parts = assemble(settings, settings.mongodb_uri)
     app = Service("carnet", settings, admit=Gatekeeper(parts.keys, parts.tokens).admit)
-    sources = parts.sources
-    stores = parts.stores
     runner = Runner(parts.jobs, job_kinds(parts), at_once=settings.jobs_at_once)
-    watch = Watch(parts.accesslog)
+    app.watcher = watch = Watch(parts.accesslog)
     app.background += [runner, watch]
-    app.watcher = watch
-    app.extensions["carnet"] = {
+    app.extensions["carnet"] = {**_provided(settings, parts, runner), Watch: watch}
+    app.before_request(loyalty.consent.views.note_signal)
+    if settings.cors_origins:
+        CORS(
+            app,
+            origins=list(settings.cors_origins),
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
+            expose_headers=["Idempotent-Replay", "X-Request-Id"],
+        )
+    _document(app)
+    return app
+
+
+def _provided(settings: Settings, parts: Parts, runner: Runner) -> dict[type, Any]:
+    """The one object of each type that views ask for."""
+    sources, stores = parts.sources, parts.stores
+    return {
         Settings: settings,
         Database: parts.database,
         TokenMint: parts.tokens,
@@ -510,10 +528,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         KeyStore: parts.keys,
         AccessLog: parts.accesslog,
         RetentionStore: parts.retention,
-        RuleBook: RuleBook(parts.retention),
         RegisterStore: parts.register,
         CountStore: parts.counts,
-        Watch: watch,
         Postman: parts.postman,
         MemberStore: parts.members,
         ConsentStore: parts.consents,
@@ -534,34 +550,33 @@ def create_app(settings: Settings | None = None) -> Flask:
         Sources: sources,
         Shelf: Shelf(settings.model_dir),
         Popularity: Popularity(sources),
-        Centre: Centre(
-            Door(parts.links, parts.tokens),
-            stores,
-            parts.desk,
-            parts.jobs,
-            runner,
-            OptIn(parts.outbox, parts.links, settings.url),
-            settings.url,
-            lambda member_id, limit: looks(
-                member_id,
-                before=None,
-                limit=limit,
-                accesslog=parts.accesslog,
-                keys=parts.keys,
-                members=parts.members,
-            ),
-        ),
+        Centre: _centre(settings, parts, runner),
     }
-    app.before_request(loyalty.consent.views.note_signal)
-    if settings.cors_origins:
-        CORS(
-            app,
-            origins=list(settings.cors_origins),
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
-            expose_headers=["Idempotent-Replay", "X-Request-Id"],
+
+
+def _centre(settings: Settings, parts: Parts, runner: Runner) -> Centre:
+    """What the pages for members stand on."""
+
+    def looks_at(member_id: str, limit: int) -> Sequence[Look]:
+        return looks(
+            member_id,
+            before=None,
+            limit=limit,
+            accesslog=parts.accesslog,
+            keys=parts.keys,
+            members=parts.members,
         )
-    _document(app)
-    return app
+
+    return Centre(
+        Door(parts.links, parts.tokens),
+        parts.stores,
+        parts.desk,
+        parts.jobs,
+        runner,
+        OptIn(parts.outbox, parts.links, settings.url),
+        settings.url,
+        looks_at,
+    )
 
 
 class _Converter(OpenAPIConverter):

@@ -59,6 +59,7 @@ def preferences(page: Page, site: Site, member: str) -> Iterator[str]:
     yield "saved"
     tab(page, 1)
     yield "history"
+    site.desk.looked(member)
     tab(page, 2)
     yield "looks"
 
