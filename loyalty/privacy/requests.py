@@ -309,12 +309,22 @@ def _met(seen: Request, draft: Request, at: datetime, desk: Desk) -> Request:
     if seen.is_open or seen.kind in EXPORTS:
         _require_few(seen, at, desk)
         _note_try(seen, at, desk, is_new=False)
+        seen = _with_words(seen, draft, at, desk)
     if seen.status != "waiting_for_identity" or draft.proof not in PROOFS:
         return seen
     # The month began when the request came in; what was not sure was only from whom.
     changes = {"status": "open", "proof": draft.proof}
     step = Step("identified", at, draft.by)
     return desk.requests.change(seen, changes, step=step) or desk.requests.get(seen.id)
+
+
+def _with_words(seen: Request, draft: Request, at: datetime, desk: Desk) -> Request:
+    """An open request with what the member writes now; of a retry under the same key nothing."""
+    text = (draft.details or {}).get("text")
+    is_retry = draft.request_key is not None and seen.request_key == draft.request_key
+    if not text or not seen.is_open or is_retry:
+        return seen
+    return desk.requests.add_words(seen, text, Step("added", at, draft.by)) or seen
 
 
 def _require_few(draft: Request, at: datetime, desk: Desk) -> None:

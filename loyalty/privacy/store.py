@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 from pymongo import ASCENDING, DESCENDING, IndexModel, ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
+from loyalty.kit.errors import UnavailableError
 from loyalty.privacy.model import (
+    DAY,
     STEPS_MAX,
     Request,
     RequestNotFoundError,
     RequestOpenError,
     Step,
+    TooManyRightsRequestsError,
 )
 from loyalty.vault.model import Held, ShreddedError
 
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     from loyalty.vault.store import Vault
 
 TRIES_KEPT = 50
+WORDS_MAX = 40_000
+WORDS_APART = "\n\n"
+WORDS_ATTEMPTS_MAX = 8
 CODE_TRIES_MAX = 5
 CODES_AN_HOUR_MAX = 3
 HOUR = timedelta(hours=1)
@@ -213,6 +219,43 @@ class RequestStore:
             query, update, return_document=ReturnDocument.AFTER
         )
         return self._maybe(found)
+
+    def add_words(self, request: Request, text: str, step: Step) -> Request | None:
+        """An open request with more of what the member wrote; None if it was answered meanwhile.
+
+        What is there already is not added again.
+
+        Raises:
+            TooManyRightsRequestsError: it would become far too long.
+        """
+        if not request.member_id:
+            return None
+        for _ in range(WORDS_ATTEMPTS_MAX):
+            document = self._requests.find_one({"_id": request.id, **_OPEN})
+            if document is None:
+                return None
+            found = self._request(document)
+            before = (found.details or {}).get("text", "")
+            if text in before.split(WORDS_APART):
+                return found
+            words = WORDS_APART.join(filter(None, (before, text)))
+            if len(words) > WORDS_MAX:
+                raise TooManyRightsRequestsError(DAY)
+            told: Document = {"details": {**(found.details or {}), "text": words}}
+            if found.reason:
+                told["reason"] = found.reason
+            as_read = document.get("sealed") or {"$exists": False}
+            changed = self._requests.find_one_and_update(
+                {"_id": request.id, **_OPEN, "sealed": as_read},
+                {
+                    "$set": {"sealed": self._sealed(request.member_id, told)},
+                    "$push": {"steps": {"$each": [step._asdict()], "$slice": -STEPS_MAX}},
+                },
+                return_document=ReturnDocument.AFTER,
+            )
+            if changed:
+                return self._request(changed)
+        raise UnavailableError("Too many at this request at once; nothing was written.")
 
     def old(self, before: datetime) -> int:
         """How many requests were answered before a time."""

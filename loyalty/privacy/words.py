@@ -501,8 +501,8 @@ _FR = Words(
     },
     values={
         "access": "accès",
-        "age": "âge",
         "active": "actif",
+        "added": "complétée",
         "adjustment": "correction",
         "basket": "panier",
         "begun": "commencée",

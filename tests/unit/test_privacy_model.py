@@ -101,7 +101,7 @@ def test_whatever_a_store_holds_about_a_member_is_told_in_words() -> None:
     for file in Path(str(loyalty.__file__)).parent.rglob("*.py"):
         for each in ast.walk(ast.parse(file.read_text())):
             if isinstance(each, ast.Call) and getattr(each.func, "id", "") == "Held":
-                held |= {arg.value for arg in each.args[2:3] if isinstance(arg, ast.Constant)}
+                held |= {str(arg.value) for arg in each.args[2:3] if isinstance(arg, ast.Constant)}
     assert held >= {"identity", "profile", "purchases", "coupons", "retention"}
     assert held <= WORDS["en"].categories.keys()
 
