@@ -20,6 +20,7 @@ from loyalty.privacy.model import (
     PROOFS,
     TRIES_A_DAY_MAX,
     AlreadyExtendedError,
+    AnsweredByItselfError,
     ErasesItselfError,
     Request,
     RequestClosedError,
@@ -43,6 +44,8 @@ OPEN_ATTEMPTS_MAX = 8
 MESSAGE_KEPT = timedelta(days=30)
 # These are answered by the request itself; a message that one was received would be noise.
 AT_ONCE = frozenset({"access", "portability", "restriction", "objection"})
+# These take effect by a call of their own, which answers the request, too.
+EXERCISED = frozenset({"restriction", "objection"})
 # A retry of these gives all the data once more, so it counts as often as it comes.
 EXPORTS = frozenset({"access", "portability"})
 
@@ -165,6 +168,19 @@ def opened(draft: Request, *, at: datetime, desk: Desk) -> Opened:
             tell(draft, "request_received", at=at, desk=desk)
         return Opened(draft, is_replay=False)
     raise UnavailableError("Too many requests of this member at once; nothing was written.")
+
+
+def complete_by_hand(request: Request, *, at: datetime, by: str, desk: Desk) -> Request:
+    """Say of a request that the shop answered it.
+
+    Raises:
+        AnsweredByItselfError: it is for a restriction, or an objection: these take effect by a call
+            of their own, which answers the request.
+        ErasesItselfError, RequestClosedError: as `complete`.
+    """
+    if request.is_open and request.kind in EXERCISED:
+        raise AnsweredByItselfError(f"POST /v1/members/{{member_id}}/{request.kind} answers it.")
+    return complete(request, at=at, by=by, desk=desk)
 
 
 def complete(request: Request, *, at: datetime, by: str, desk: Desk) -> Request:

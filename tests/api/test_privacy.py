@@ -289,6 +289,34 @@ def test_a_letter_is_recorded_with_the_day_it_came(api: Api, member: str) -> Non
     assert api.post(path, future, expect=201).get_json()["received_at"] < "2199"
 
 
+def test_a_letter_for_erasure_that_is_vouched_for_begins_at_once(api: Api, member: str) -> None:
+    api.consent(member, "personalisation")
+    path, body = f"/v1/members/{member}/requests", {"kind": "erasure", "identity_proven": False}
+    api.post(path, body, expect=201)
+    assert not api.get(f"/v1/members/{member}/consents").get_json()["restricted"]
+    api.post(path, body | {"identity_proven": True}, expect=201)
+    shown = api.get(f"/v1/members/{member}/consents").get_json()
+    assert shown["restricted"]
+    assert not any(each["granted"] for each in shown["consents"])
+    jobs = api.get("/v1/jobs").get_json()["jobs"]
+    assert [each["kind"] for each in jobs] == ["erasure"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"), [("restriction", {"restricted": True}), ("objection", {})]
+)
+def test_nobody_says_that_it_was_done_without_doing_it(
+    api: Api, member: str, kind: str, body: dict[str, object]
+) -> None:
+    letter = {"kind": kind, "identity_proven": True, "text": "Stop it."}
+    asked = api.post(f"/v1/members/{member}/requests", letter, expect=201).get_json()
+    path = f"/v1/privacy/requests/{asked['id']}"
+    refused = api.post(f"{path}/complete", {}, expect=409).get_json()
+    assert refused["code"] == "answered_by_itself"
+    done = api.post(f"/v1/members/{member}/{kind}", body, expect=200).get_json()
+    assert (done["id"], done["status"]) == (asked["id"], "done")
+
+
 def test_requests_come_in_pages_newest_first(api: Api) -> None:
     for _ in range(5):
         api.post(f"/v1/members/{api.enrol()}/rectification", {"text": "x"}, expect=202)

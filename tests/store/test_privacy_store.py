@@ -179,7 +179,7 @@ def test_a_letter_waits_until_somebody_vouches_for_it(parts: Parts) -> None:
     assert known.received_at == received_at
     assert known.due_at == recorded.due_at
     assert known.details == {"text": "a letter\n\nother"}
-    assert [each.what for each in known.steps] == ["received", "identified"]
+    assert [each.what for each in known.steps] == ["received", "added", "identified"]
 
 
 def test_too_many_in_a_day_are_refused_until_the_first_is_a_day_old(parts: Parts) -> None:
