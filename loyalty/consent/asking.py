@@ -51,11 +51,16 @@ def checked(
         purpose = known.get(each.purpose)
         if purpose is None or purpose.basis not in DECIDED_ON:
             _refuse(position, "purpose", "Is no purpose that members decide on.")
-        elif each.channel is not None and each.channel not in purpose.channels:
+        elif each.channel is not None and not _is_asked_on(purpose, each):
             _refuse(position, "channel", f"{each.purpose} is not asked for on this channel.")
         elif each.granted and purpose.channels and each.channel is None:
             _refuse(position, "channel", f"{each.purpose} is agreed to channel by channel.")
     return known
+
+
+def _is_asked_on(purpose: Purpose, decision: Decision) -> bool:
+    """Whether the purpose has the channel. A no stands for one that it had before, too."""
+    return decision.channel in purpose.channels or (not decision.granted and purpose.channels != ())
 
 
 def noticed(version: str | None, language: str | None, consents: ConsentStore) -> str | None:

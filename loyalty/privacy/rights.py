@@ -80,7 +80,12 @@ def restrict(member_id: str, asking: Asking, *, restricted: bool) -> Request:
 def object_to(
     member_id: str, asking: Asking, *, purpose: str, channel: str | None = None
 ) -> Request:
-    """Object to a purpose (Art. 21). It holds on the next request."""
+    """Object to a purpose (Art. 21). It holds on the next request.
+
+    Raises:
+        UnknownPurposeError: it is none that members decide on; then no request is opened.
+    """
+    asking.desk.standing.require_purpose(purpose, channel)
     details = {"purpose": purpose, "channel": channel}
     request = ask(member_id, "objection", asking, details)
     if not request.is_open:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Response, g, request
 
 from loyalty.access.tokens import TOKEN_SECONDS_MAX, TokenMint
+from loyalty.consent.model import UnknownPurposeError
 from loyalty.jobs.runner import Runner
 from loyalty.jobs.store import JobStore
 from loyalty.kit import cursor
@@ -228,11 +229,12 @@ def restrict_member(body: dict[str, Any], member_id: str) -> Answer:
 @blp.idempotent()
 @blp.arguments(MemberObjectionSchema, example={"purpose": "marketing"})
 @blp.response(200, PrivacyRequestSchema, example={**REQUEST_EXAMPLE, "kind": "objection"})
-@blp.raises(*_EXERCISES)
+@blp.raises(*_EXERCISES, UnknownPurposeError)
 def object_to(body: dict[str, Any], member_id: str) -> Answer:
     """Object to a use of a member's data.
 
-    To marketing on all channels if nothing else is said. It holds on the next request.
+    To marketing on all channels if nothing else is said; to any purpose of the shop that stands on
+    consent or on a legitimate interest. It holds on the next request.
     """
     asking = _asking(member_id)
     return body_of(rights.object_to(member_id, asking, **body), asking.at)

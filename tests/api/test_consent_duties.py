@@ -89,6 +89,46 @@ def test_a_built_in_purpose_never_stands_on_less(api: Api, basis: str) -> None:
     assert refused["errors"][0]["field"] == "purposes.0.basis"
 
 
+def test_a_channel_that_is_no_longer_asked_for_can_be_withdrawn(api: Api, member: str) -> None:
+    for channel in ("email", "sms"):
+        api.consent(member, "marketing", channel=channel)
+    marketing = purpose(api, "marketing")
+    api.put("/v1/purposes", {"purposes": [{**marketing, "channels": ["email"]}]}, expect=200)
+    path = f"/v1/members/{member}/consents"
+    no = {"purpose": "marketing", "channel": "sms", "granted": False}
+    api.put(path, {"decisions": [{**no, "granted": True}]}, expect=409)
+    kept = api.put(path, {"decisions": [no]}, expect=200).get_json()
+    assert [each["status"] for each in kept["decisions"]] == ["withdrawn"]
+    link = api.post(f"/v1/members/{member}/links", {"use": "unsubscribe", "channel": "sms"})
+    click = {"List-Unsubscribe": "One-Click"}
+    assert api.client.post(link.get_json()["url"], data=click).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "field"),
+    [
+        ("marketing", {"channels": [], "double_opt_in": []}, "purposes.0.channels"),
+        ("personalisation", {"channels": ["email"]}, "purposes.0.channels"),
+        (
+            "marketing",
+            {"channels": ["sms"], "double_opt_in": ["email"]},
+            "purposes.0.double_opt_in",
+        ),
+    ],
+)
+def test_a_purpose_is_agreed_to_in_the_way_the_program_asks(
+    api: Api, name: str, change: dict[str, list[str]], field: str
+) -> None:
+    body = {"purposes": [{**purpose(api, name), **change}]}
+    refused = api.put("/v1/purposes", body, expect=422).get_json()
+    assert [each["field"] for each in refused["errors"]] == [field]
+
+
+def purpose(api: Api, name: str) -> dict[str, Any]:
+    found: list[dict[str, Any]] = api.get("/v1/purposes").get_json()["purposes"]
+    return next(each for each in found if each["name"] == name)
+
+
 def test_a_changed_purpose_holds_on_every_worker_within_a_second(parts: Parts) -> None:
     clock = Clock()
     shelf = PurposeShelf(PurposeStore(parts.database), monotonic=clock)

@@ -226,8 +226,16 @@ def test_an_objection_holds_on_the_next_request(api: Api, member: str) -> None:
     granted = [each["purpose"] for each in consents if each["granted"]]
     assert granted == ["personalisation"]
     path = f"/v1/members/{member}/objection"
-    refused = api.post(path, {"purpose": "analytics", "channel": "email"}, expect=422)
-    assert refused.get_json()["errors"][0]["field"] == "channel"
+    for wrong, field in (
+        ({"purpose": "analytics", "channel": "email"}, "channel"),
+        ({"purpose": "accounting"}, "purpose"),
+    ):
+        refused = api.post(path, wrong, expect=409).get_json()
+        assert (refused["code"], refused["errors"][0]["field"]) == ("unknown_purpose", field)
+    kept = api.get(f"/v1/members/{member}/requests").get_json()["requests"]
+    assert [each["status"] for each in kept] == ["done"], "what is refused leaves no request open"
+    # Art. 21(1): a legitimate interest is what one objects to in the first place.
+    api.post(path, {"purpose": "security"}, expect=200)
 
 
 def test_a_restriction_is_a_request_that_is_answered_at_once(api: Api, member: str) -> None:
