@@ -457,6 +457,7 @@ _FR = Words(
         "language": "langue",
         "lines": "lignes",
         "linked_at": "lié le",
+        "login_at": "dernière connexion",
         "member_id": "numéro de membre",
         "members": "adhésion",
         "messages": "messages",
