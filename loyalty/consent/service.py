@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bson import ObjectId
 
 from loyalty.consent import gpc, rules
-from loyalty.consent.asking import changes_of, checked, noticed
+from loyalty.consent.asking import changes_of, checked, flags_of, noticed
 from loyalty.consent.model import (
-    GRANTED,
-    PENDING,
     REFUSED,
     Change,
     DecidedInFutureError,
@@ -138,7 +136,9 @@ def recorded(
         language=noticed(how.notice_version, how.language, consents),
         decided_at=_moment(how.decided_at, how.at),
     )
-    purposes = checked(decisions, consents.purposes.all())
+    purposes = checked(
+        decisions, consents.purposes.all(), lambda: consents.standing(member_id).flags
+    )
 
     def draw(standing: Standing) -> Next:
         return Next(changes_of(decisions, standing, how, purposes))
@@ -192,17 +192,17 @@ def withdraw_all(
 ) -> Record:
     """Withdraw all that a member ever agreed to, in one record; used when an erasure is asked for.
 
+    It says no to every use there is, also to what was never asked: a till that was offline may
+    bring a yes later that was said before, and that must not outlive this.
+
     Raises:
         MemberNotFoundError: there is no such member.
     """
+    uses = flags_of(consents.purposes.all())
 
     def draw(standing: Standing) -> Next:
-        open_ = [
-            name
-            for name, each in standing.flags.items()
-            if each.status in (GRANTED, PENDING) or each.pending
-        ]
-        return Next([_refusal(name) for name in open_], restricted or standing.restricted)
+        names = dict.fromkeys([*standing.flags, *uses])
+        return Next([_refusal(name) for name in names], restricted or standing.restricted)
 
     how = Circumstances("withdrawal", method, at, by)
     return append(member_id, draw, how, consents=consents, members=members)
