@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -283,7 +283,7 @@ def test_nothing_is_decided_in_the_future(parts: Parts) -> None:
 def test_a_yes_from_before_a_withdrawal_of_everything_does_not_outlive_it(parts: Parts) -> None:
     """A till that was offline tells later what was said earlier."""
     member = enrolled(parts)
-    how = {"by": "tests", "consents": parts.consents, "members": parts.members}
+    how: dict[str, Any] = {"by": "tests", "consents": parts.consents, "members": parts.members}
     service.withdraw_all(
         member, at=NOW - timedelta(hours=1), method="form", restricted=False, **how
     )
@@ -301,8 +301,8 @@ def test_a_no_holds_though_the_shop_has_changed_the_channels_of_a_purpose(
     purpose = built_in()["personalisation"]
     parts.consents.purposes.put([purpose._replace(channels=before)])
     channel = before[0] if before else None
-    how = {"method": "form", "at": NOW, "by": "tests"}
-    stores = {"consents": parts.consents, "members": parts.members}
+    how: dict[str, Any] = {"method": "form", "at": NOW, "by": "tests"}
+    stores: dict[str, Any] = {"consents": parts.consents, "members": parts.members}
     service.record(member, [Decision(purpose.name, True, channel)], **how, **stores)
     parts.consents.purposes.put([purpose._replace(channels=since)])
     service.record(member, [Decision(purpose.name, False, channel)], **how, **stores)
