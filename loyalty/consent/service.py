@@ -130,6 +130,7 @@ def recorded(
         MemberNotFoundError, UnknownPurposeError, UnknownNoticeError, DecidedInFutureError,
         GuardianRequiredError, NotForMinorsError, AgeUnknownError, KeyReusedError: as they say.
     """
+    how = how._replace(request=consents.marked(how.request))
     if seen := _replay(member_id, how.request, consents):
         return seen
     how = how._replace(

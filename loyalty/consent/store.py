@@ -162,6 +162,16 @@ class ConsentStore:
             raise RecordNotFoundError
         return self._record(found)
 
+    def marked(self, request: tuple[str, str] | None) -> tuple[str, str] | None:
+        """What is kept of a request's key and fingerprint: keyed hashes of both.
+
+        A digest of what was given as evidence could tell whether a guess is right.
+        """
+        if request is None:
+            return None
+        key, mark = (hmac.digest(self._secret, each.encode(), "sha256").hex() for each in request)
+        return key, mark
+
     def by_request(self, member_id: str, request_key: str) -> Record | None:
         """The record of a request about a member that was carried out before."""
         found = self._consents.find_one({"member": member_id, "request.key": request_key})
