@@ -399,6 +399,16 @@ def test_a_minor_agrees_with_a_guardian_or_not_at_all(api: Api, parts: Parts, me
     assert {"country": "FR", "born_on": born(13)} in held
 
 
+def test_what_waits_over_an_objection_ends_with_a_minors_age(
+    doubled: Api, parts: Parts, member: str
+) -> None:
+    put(doubled, member, {"purpose": "marketing", "granted": False, "objection": True})
+    put(doubled, member, yes("marketing", "email"))
+    set_age(doubled, member, 13)
+    doubled.post("/v1/consents/confirm", {"token": token_of(parts)}, expect=409)
+    assert stands(doubled, member, "marketing", "email") == ("objected", False)
+
+
 @pytest.mark.parametrize(
     ("country", "years", "is_minor"),
     [

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from bson import ObjectId
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -307,3 +308,15 @@ def test_a_no_holds_though_the_shop_has_changed_the_channels_of_a_purpose(
     parts.consents.purposes.put([purpose._replace(channels=since)])
     service.record(member, [Decision(purpose.name, False, channel)], **how, **stores)
     assert not parts.consents.standing(member).allows(purpose.name, channel, at=NOW)
+
+
+def test_a_late_word_is_weighed_against_all_that_was_said(parts: Parts) -> None:
+    """However much that is: the newest no is at its end."""
+    member = enrolled(parts)
+    tell(parts, member, Told(0, "yes", "form", 8, None))
+    (first,) = parts.database["consents"].find({"member": member})
+    copies = [{**first, "_id": ObjectId(), "seq": seq} for seq in range(2, 20_002)]
+    parts.database["consents"].insert_many(copies)
+    tell(parts, member, Told(0, "no", "form", 2, None))
+    tell(parts, member, Told(1, "no", "till", 6, None))
+    assert gate.permit(member, "personalisation", at=NOW, consents=parts.consents) is None
