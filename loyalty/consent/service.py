@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from loyalty.members.store import MemberStore
 
 APPEND_ATTEMPTS_MAX = 64
-# A decision said to be so near to now was made now: clocks of shops differ by that, and a
-# withdrawal must not lose against the grant before it because of a clock.
+# A no said to be so near to now was said now: clocks of shops differ by that, and a withdrawal must
+# not lose against the grant before it because of a clock. A yes gains nothing by that.
 CLOCK_TOLERANCE = timedelta(minutes=2)
 
 
@@ -135,7 +135,7 @@ def recorded(
         return seen
     how = how._replace(
         language=noticed(how.notice_version, how.language, consents),
-        decided_at=_moment(how.decided_at, how.at),
+        decided_at=_moment(how.decided_at, how.at, is_no=not any(e.granted for e in decisions)),
     )
     purposes = checked(
         decisions, consents.purposes.all(), lambda: consents.standing(member_id).flags
@@ -354,18 +354,18 @@ def _refusal(flag: str) -> Change:
     return Change(purpose, channel or None, REFUSED)
 
 
-def _moment(decided_at: datetime | None, at: datetime) -> datetime | None:
+def _moment(decided_at: datetime | None, at: datetime, *, is_no: bool) -> datetime | None:
     """When it was decided, or None for now.
 
     Raises:
         DecidedInFutureError: it lies in the future.
     """
-    if decided_at is None or abs(at - decided_at) <= CLOCK_TOLERANCE:
+    if decided_at is None or (is_no and abs(at - decided_at) <= CLOCK_TOLERANCE):
         return None
-    if decided_at > at:
+    if decided_at - at > CLOCK_TOLERANCE:
         mistake = FieldError("decided_at", "Lies in the future.")
         raise DecidedInFutureError(mistake.message, errors=(mistake,))
-    return decided_at
+    return min(decided_at, at)
 
 
 def _replay(

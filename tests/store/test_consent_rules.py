@@ -320,3 +320,23 @@ def test_a_late_word_is_weighed_against_all_that_was_said(parts: Parts) -> None:
     tell(parts, member, Told(0, "no", "form", 2, None))
     tell(parts, member, Told(1, "no", "till", 6, None))
     assert gate.permit(member, "personalisation", at=NOW, consents=parts.consents) is None
+
+
+@pytest.mark.parametrize("method", ["till", "import"])
+def test_a_yes_of_just_now_does_not_overtake_the_no_after_it(parts: Parts, method: str) -> None:
+    member = enrolled(parts)
+    for granted, at, decided_at, by in (
+        (False, NOW - timedelta(seconds=30), None, "form"),
+        (True, NOW, NOW - timedelta(seconds=90), method),
+    ):
+        service.record(
+            member,
+            [Decision("analytics", granted)],
+            method=by,
+            decided_at=decided_at,
+            at=at,
+            by="tests",
+            consents=parts.consents,
+            members=parts.members,
+        )
+    assert gate.permit(member, "analytics", at=NOW, consents=parts.consents) is None
