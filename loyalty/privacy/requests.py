@@ -240,9 +240,11 @@ def close(
 def tell(request: Request, kind: MessageKind, *, at: datetime, desk: Desk) -> None:
     """Ask the shop's tool to tell the member how the request stands.
 
-    Nobody is told of an erasure: the message would be erased with all else, before it is sent.
+    Nobody is told of an erasure that is carried out: the message would be erased with all else,
+    before it is sent. That it is refused, or takes longer, is told with the reason.
     """
-    if request.member_id is None or request.kind == "erasure":
+    is_put_off = request.status == "refused" or request.is_extended
+    if request.member_id is None or (request.kind == "erasure" and not is_put_off):
         return
     content = {
         "request_id": request.id,
