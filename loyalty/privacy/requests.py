@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import secrets
 from dataclasses import replace
 from datetime import timedelta
@@ -151,6 +152,9 @@ def record_request(
 def opened(draft: Request, *, at: datetime, desk: Desk) -> Opened:
     """Keep a draft, unless the member has an open request of its kind: then that one."""
     member_id = draft.member_id or ""
+    # Keyed: a bare digest of a member's words could tell whether a guess at them is right.
+    mark = hmac.digest(desk.code_secret, draft.fingerprint.encode(), "sha256").hex()
+    draft = replace(draft, fingerprint=mark)
     for _ in range(OPEN_ATTEMPTS_MAX):
         if seen := _seen(draft, desk):
             return Opened(_met(seen, draft, at, desk), is_replay=True)
@@ -252,9 +256,11 @@ def close(
 def tell(request: Request, kind: MessageKind, *, at: datetime, desk: Desk) -> None:
     """Ask the shop's tool to tell the member how the request stands.
 
-    Nobody is told of an erasure: the message would be erased with all else, before it is sent.
+    Nobody is told of an erasure that is carried out: the message would be erased with all else,
+    before it is sent. That it is refused, or takes longer, is told with the reason.
     """
-    if request.member_id is None or request.kind == "erasure":
+    is_put_off = request.status == "refused" or request.is_extended
+    if request.member_id is None or (request.kind == "erasure" and not is_put_off):
         return
     content = {
         "request_id": request.id,

@@ -40,8 +40,10 @@ HOUR = timedelta(hours=1)
 _OPEN = {"is_open": True}
 # What stays of an answered request when its member is erased: that it was answered, and when.
 _PERSONAL = ["member", "sealed", "tries", "request_key", "fingerprint", "is_open"]
-# What else was asked for has no object any more; the erasure itself ends with its certificate.
-_IS_OVER = {"$and": [{"$ifNull": ["$is_open", False]}, {"$ne": ["$kind", "erasure"]}]}
+# What else was asked for has no object any more. A request that an erasure was begun for ends with
+# the certificate; one that came while another reason erased the member has what it asked for.
+_IS_BEGUN = {"$ne": [{"$ifNull": ["$erasure_id", None]}, None]}
+_IS_OVER = {"$and": [{"$ifNull": ["$is_open", False]}, {"$not": [_IS_BEGUN]}]}
 _ANSWERED: list[Document] = [
     {
         "$set": {

@@ -262,6 +262,18 @@ def test_what_was_in_memory_of_an_erased_member_does_not_come_back(parts: Parts)
     assert parts.database["access_log"].distinct("member") == [there]
 
 
+def test_killed_in_the_middle_it_leaves_nothing_of_an_erased_member(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = enrolled(parts)
+    watch = Watch(parts.accesslog)
+    watch.note(TILL, gone, PROGRAMME, "/points")
+    parts.database["members"].delete_one({"_id": gone})
+    monkeypatch.setattr(type(parts.accesslog), "_forget_erased", lambda *_: None)
+    watch.flush()
+    assert parts.database["access_log"].distinct("member") == []
+
+
 def test_it_holds_and_erases_what_it_keeps(parts: Parts) -> None:
     member, other = enrolled(parts), enrolled(parts)
     at, log = now(), parts.accesslog

@@ -327,6 +327,27 @@ def test_asking_again_and_again_sends_one_link_in_ten_minutes(
     assert parts.consents.standing(member).flags["marketing:email"].status == "granted"
 
 
+def test_yes_and_no_by_turns_fill_nobodys_mailbox(doubled: Api, parts: Parts, member: str) -> None:
+    for _ in range(opt_in.LINKS_A_DAY_MAX + 2):
+        put(doubled, member, yes("marketing", "email"))
+        put(doubled, member, {"purpose": "marketing", "channel": "email", "granted": False})
+    assert len(parts.outbox.waiting(after=None, limit=50, at=now())) == opt_in.LINKS_A_DAY_MAX
+
+
+def test_an_export_does_not_show_what_proves_that_a_mailbox_is_read(
+    doubled: Api, parts: Parts, member: str
+) -> None:
+    put(doubled, member, yes("marketing", "email"))
+    token = token_of(parts)
+    doubled.post(f"/v1/members/{member}/identity-code", {}, expect=202)
+    code = parts.outbox.waiting(after=None, limit=10, at=now())[-1].content["code"]
+    exported = doubled.post(f"/v1/members/{member}/export", {}, expect=200)
+    shown = [each["data"] for each in exported.get_json()["data"] if each["category"] == "messages"]
+    assert {each["kind"] for each in shown} >= {"confirm_consent", "identity_code"}
+    assert token not in exported.text
+    assert f'"{code}"' not in exported.text
+
+
 def test_a_page_can_look_at_what_a_link_would_confirm(
     doubled: Api, parts: Parts, member: str
 ) -> None:
@@ -416,6 +437,16 @@ def test_a_minor_agrees_with_a_guardian_or_not_at_all(api: Api, parts: Parts, me
     assert born(13) not in repr(dump(parts.database))
     held = [each.data["evidence"] for each in parts.consents.held(member)]
     assert {"country": "FR", "born_on": born(13)} in held
+
+
+def test_what_waits_over_an_objection_ends_with_a_minors_age(
+    doubled: Api, parts: Parts, member: str
+) -> None:
+    put(doubled, member, {"purpose": "marketing", "granted": False, "objection": True})
+    put(doubled, member, yes("marketing", "email"))
+    set_age(doubled, member, 13)
+    doubled.post("/v1/consents/confirm", {"token": token_of(parts)}, expect=409)
+    assert stands(doubled, member, "marketing", "email") == ("objected", False)
 
 
 @pytest.mark.parametrize(

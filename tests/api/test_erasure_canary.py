@@ -185,7 +185,7 @@ def test_of_an_erased_member_nothing_is_left_anywhere(
     assert traces(iter(found), member) <= stays
     assert not [place for place, raw in found if TRACE.search(raw)]
     assert traces(files(settings), member) == set()
-    readable = {found[0] for _, raw in oplog(parts, began) if (found := SEALED.search(raw))}
+    readable = {seen[0] for _, raw in oplog(parts, began) if (seen := SEALED.search(raw))}
     assert readable == set()
     assert_is_certified(club, asked["id"], member)
     answered = "".join(everything_that_is_answered(club, member, other))

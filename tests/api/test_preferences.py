@@ -298,6 +298,17 @@ def test_no_step_without_a_session(shop: Api, app: Flask, parts: Parts, step: st
         assert shop.client.get(f"/preferences{step}", headers=HTML).status_code == 403
 
 
+def test_a_login_is_worth_as_long_on_the_pages_as_elsewhere(
+    shop: Api, app: Flask, parts: Parts
+) -> None:
+    member, at = shop.enrol(("card", "1")), now()
+    logged_in_at = at - timedelta(minutes=14)
+    token = parts.tokens.mint(member, at=at, seconds=60, proof="login", proven_at=logged_in_at)
+    session = sessions.enter({"token": token}, at=at, door=door_of(app))
+    assert session.is_proven(at)
+    assert not session.is_proven(logged_in_at + timedelta(minutes=15, seconds=1))
+
+
 def test_a_members_token_opens_the_page(shop: Api, parts: Parts) -> None:
     member = shop.enrol()
     token = parts.tokens.mint(member, at=now(), seconds=60)

@@ -265,13 +265,15 @@ def test_the_desk_answers_what_members_ask(api: Api, member: str) -> None:
 
 
 def test_an_erasure_is_refused_with_a_reason_and_never_completed_by_hand(
-    api: Api, member: str
+    api: Api, parts: Parts, member: str
 ) -> None:
     asked = api.post(f"/v1/members/{member}/erase", {}, expect=202).get_json()
     path = f"/v1/privacy/requests/{asked['id']}"
     assert api.post(f"{path}/complete", {}, expect=409).get_json()["code"] == "erases_itself"
     refused = api.post(f"{path}/refuse", {"reason": "A debt is open."}, expect=200).get_json()
     assert (refused["status"], refused["reason"]) == ("refused", "A debt is open.")
+    (told,) = parts.outbox.waiting(after=None, limit=9, at=now())
+    assert (told.kind, told.content["reason"]) == ("request_done", "A debt is open.")
     api.post(f"{path}/refuse", {}, expect=422)
 
 
