@@ -115,6 +115,8 @@ class Caller:
     # How the member was recognised, for a token: "login" by the shop just now, "link" by a link in
     # an e-mail, "code" by a code sent to the member. A right needs more than a link.
     proof: str = ""
+    # When that was, where there is a proof.
+    proven_at: datetime | None = None
 
 
 def mint(

@@ -84,7 +84,7 @@ class TokenMint:
         if claims["exp"] - claims["iat"] > TOKEN_SECONDS_MAX:
             raise InvalidKeyError
         member_id: str = claims["sub"]
-        return Caller("member-token", frozenset(), None, None, member_id, _proof(claims))
+        return Caller("member-token", frozenset(), None, None, member_id, *_proof(claims))
 
 
 def is_fresh(proven_at: datetime, at: datetime) -> bool:
@@ -92,9 +92,10 @@ def is_fresh(proven_at: datetime, at: datetime) -> bool:
     return -CLOCKS_DIFFER <= at - proven_at < PROOF_LASTS
 
 
-def _proof(claims: Mapping[str, Any]) -> str:
-    """The proof in a token, if it still holds."""
-    proven_at, proof = claims.get("proven_at"), claims.get("proof")
-    if not isinstance(proven_at, int) or not isinstance(proof, str):
-        return ""
-    return proof if is_fresh(datetime.fromtimestamp(proven_at, UTC), now()) else ""
+def _proof(claims: Mapping[str, Any]) -> tuple[str, datetime | None]:
+    """The proof in a token and when it was given, if it still holds."""
+    given_at, proof = claims.get("proven_at"), claims.get("proof")
+    if not isinstance(given_at, int) or not isinstance(proof, str):
+        return "", None
+    proven_at = datetime.fromtimestamp(given_at, UTC)
+    return (proof, proven_at) if is_fresh(proven_at, now()) else ("", None)

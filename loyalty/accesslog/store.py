@@ -41,13 +41,17 @@ class AccessLog:
     def add(self, tallies: Mapping[Place, Tally]) -> None:
         """Add to what is counted already; a thousand places a round trip.
 
-        Looks at a member who was erased meanwhile are taken out again at once.
+        Looks at a member who was erased meanwhile are left out, however long they waited; those
+        at one who is erased at this moment are taken out again at once.
         """
         places = list(tallies)
         for begin in range(0, len(places), UPDATES_AT_ONCE_MAX):
             chunk = places[begin : begin + UPDATES_AT_ONCE_MAX]
-            self._log.bulk_write([_update(each, tallies[each]) for each in chunk], ordered=False)
-            self._forget_erased({each.member_id for each in chunk})
+            there = self._there({each.member_id for each in chunk})
+            updates = [_update(each, tallies[each]) for each in chunk if each.member_id in there]
+            if updates:
+                self._log.bulk_write(updates, ordered=False)
+                self._forget_erased(there)
 
     def page(self, member_id: str, *, before: str | None, limit: int) -> list[Look]:
         """Looks at a member's data, those of the newest day first."""
@@ -76,9 +80,12 @@ class AccessLog:
         return {"access_log": self._log.delete_many({"member": member_id}).deleted_count}
 
     def _forget_erased(self, member_ids: set[str]) -> None:
-        found = self._members.find({"_id": {"$in": list(member_ids)}}, {"_id": 1})
-        if gone := member_ids - {each["_id"] for each in found}:
+        if gone := member_ids - self._there(member_ids):
             self._log.delete_many({"member": {"$in": list(gone)}})
+
+    def _there(self, member_ids: set[str]) -> set[str]:
+        found = self._members.find({"_id": {"$in": list(member_ids)}}, {"_id": 1})
+        return {each["_id"] for each in found}
 
 
 _PLACE = ("key", "purpose", "route", "day")

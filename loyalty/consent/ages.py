@@ -80,5 +80,7 @@ def _lapsing(
         name, _, channel = flag.partition(":")
         minors = purposes[name].minors if name in purposes else "guardian"
         by_guardian = minors == "guardian" and state.method == "guardian"
-        if state.status in (GRANTED, PENDING) and minors != "allowed" and not by_guardian:
+        # Over an objection a yes can wait, too.
+        is_open = state.status in (GRANTED, PENDING) or state.pending
+        if is_open and minors != "allowed" and not by_guardian:
             yield Change(name, channel or None, REFUSED)

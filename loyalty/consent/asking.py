@@ -18,12 +18,13 @@ from loyalty.consent.model import (
     NotForMinorsError,
     UnknownNoticeError,
     UnknownPurposeError,
+    flag_of,
 )
 from loyalty.consent.purposes import built_in, months_after
 from loyalty.kit.errors import ConflictError, FieldError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from loyalty.consent.model import Asked, Decision, Standing
@@ -39,9 +40,18 @@ UNPROVEN_METHODS = frozenset({"form", "till"})
 
 
 def checked(
-    decisions: Sequence[Decision], purposes: Mapping[str, Purpose] | None = None
+    decisions: Sequence[Decision],
+    purposes: Mapping[str, Purpose] | None = None,
+    flags: Callable[[], Collection[str]] = tuple,
 ) -> Mapping[str, Purpose]:
     """The purposes, if each decision names one that hangs on consent, and a channel where it must.
+
+    A no is also taken on a channel that the purpose had when the member decided on it.
+
+    Args:
+        decisions: what a member says.
+        purposes: those there are; the built-in ones if absent.
+        flags: gives the names of all that the member ever decided on.
 
     Raises:
         UnknownPurposeError: one does not; the error names its place.
@@ -52,10 +62,21 @@ def checked(
         if purpose is None or purpose.basis not in DECIDED_ON:
             _refuse(position, "purpose", "Is no purpose that members decide on.")
         elif each.channel is not None and each.channel not in purpose.channels:
-            _refuse(position, "channel", f"{each.purpose} is not asked for on this channel.")
+            if each.granted or each.flag not in flags():
+                _refuse(position, "channel", f"{each.purpose} is not asked for on this channel.")
         elif each.granted and purpose.channels and each.channel is None:
             _refuse(position, "channel", f"{each.purpose} is agreed to channel by channel.")
     return known
+
+
+def flags_of(purposes: Mapping[str, Purpose]) -> list[str]:
+    """The flags of all that hangs on consent."""
+    return [
+        flag_of(each.name, channel)
+        for each in purposes.values()
+        if each.needs_consent
+        for channel in each.channels or (None,)
+    ]
 
 
 def noticed(version: str | None, language: str | None, consents: ConsentStore) -> str | None:
@@ -109,7 +130,8 @@ def _refusals(decision: Decision, purpose: Purpose, standing: Standing) -> Itera
         yield Change(purpose.name, decision.channel, asked)
         return
     channels = _channels(purpose, standing)
-    if not channels or is_objection:
+    # A purpose that has channels now may have been agreed to as a whole before.
+    if not channels or is_objection or purpose.name in standing.flags:
         yield Change(purpose.name, None, asked)
     for channel in channels:
         yield Change(purpose.name, channel, asked)

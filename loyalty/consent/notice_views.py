@@ -8,7 +8,14 @@ from flask import g
 
 from loyalty.consent import gpc
 from loyalty.consent.notices import Notice, NoticeExistsError, NoticeNotFoundError
-from loyalty.consent.purposes import WeakerBasisError, body_of, built_in, check_basis, purpose_of
+from loyalty.consent.purposes import (
+    WeakerBasisError,
+    body_of,
+    built_in,
+    check_basis,
+    check_channels,
+    purpose_of,
+)
 from loyalty.consent.schemas import (
     GpcSchema,
     NoticeSchema,
@@ -58,11 +65,13 @@ def list_purposes() -> Answer:
 def put_purposes(body: dict[str, Any]) -> Answer:
     """Insert or replace purposes, each as a whole; every worker knows within a second.
 
-    A built-in purpose keeps its lawful basis, or is made to ask for consent.
+    A built-in purpose keeps its lawful basis, or is made to ask for consent; and it goes on being
+    agreed to channel by channel, or everywhere at once.
     """
     purposes = [purpose_of(each) for each in body["purposes"]]
     for position, each in enumerate(purposes):
         check_basis(each, f"purposes.{position}.basis")
+        check_channels(each, f"purposes.{position}")
     shelf = provided(ConsentStore).purposes
     shelf.put(purposes)
     return {"purposes": [body_of(each) for each in shelf.all().values()]}

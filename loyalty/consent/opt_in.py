@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 USE = "confirm_consent"
 LASTS = timedelta(days=7)
 PATH = "/confirm"
+# Somebody else's mailbox is not filled by saying yes and no by turns.
+LINKS_A_DAY_MAX = 6
+DAY = timedelta(days=1)
 
 
 class OptIn(NamedTuple):
@@ -45,11 +48,22 @@ class OptIn(NamedTuple):
     url: str
 
     def post(self, record: Record) -> None:
-        """Post a message for each yes of the record that waits for its confirmation."""
+        """Post a message for each yes of the record that waits for its confirmation.
+
+        Not more than a few a day to one member: what is above that waits for another try.
+        """
         for each in record.decisions:
             state = record.standing.flags.get(each.flag)
-            if each.asked == PENDING and state is not None and state.pending == record.id:
+            is_waiting = state is not None and state.pending == record.id
+            if each.asked == PENDING and is_waiting and not self._is_full(record):
                 self.outbox.post(self._message(record, each))
+
+    def _is_full(self, record: Record) -> bool:
+        since = record.recorded_at - DAY
+        found = self.outbox.posted(
+            record.member_id, "confirm_consent", since=since, limit=LINKS_A_DAY_MAX
+        )
+        return found >= LINKS_A_DAY_MAX
 
     def _message(self, record: Record, change: Change) -> Message:
         at = record.recorded_at

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import orjson
 
-from loyalty.kit.errors import ConflictError, FieldError
+from loyalty.kit.errors import ConflictError, FieldError, InvalidError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,6 +116,23 @@ def check_basis(purpose: Purpose, place: str) -> None:
     if own and purpose.basis not in (own.basis, CONSENT):
         mistake = FieldError(place, f"Stands on {own.basis}.")
         raise WeakerBasisError(mistake.message, errors=(mistake,))
+
+
+def check_channels(purpose: Purpose, place: str) -> None:
+    """Hold a built-in purpose to being agreed to channel by channel, or everywhere at once.
+
+    Raises:
+        InvalidError: it would change that, or confirm on a channel that it does not have.
+    """
+    own = built_in().get(purpose.name)
+    mistake: FieldError | None = None
+    if own and bool(own.channels) != bool(purpose.channels):
+        how = "one channel at least" if own.channels else "no channels"
+        mistake = FieldError(f"{place}.channels", f"{purpose.name} has {how}.")
+    elif not set(purpose.double_opt_in) <= set(purpose.channels):
+        mistake = FieldError(f"{place}.double_opt_in", "Must be among the purpose's channels.")
+    if mistake:
+        raise InvalidError(f"{mistake.field}: {mistake.message}", errors=(mistake,))
 
 
 def months_after(moment: datetime, months: int) -> datetime:

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bson import ObjectId
 
 from loyalty.consent import gpc, rules
-from loyalty.consent.asking import changes_of, checked, noticed
+from loyalty.consent.asking import changes_of, checked, flags_of, noticed
 from loyalty.consent.model import (
-    GRANTED,
-    PENDING,
     REFUSED,
     Change,
     DecidedInFutureError,
@@ -34,8 +32,8 @@ if TYPE_CHECKING:
     from loyalty.members.store import MemberStore
 
 APPEND_ATTEMPTS_MAX = 64
-# A decision said to be so near to now was made now: clocks of shops differ by that, and a
-# withdrawal must not lose against the grant before it because of a clock.
+# A no said to be so near to now was said now: clocks of shops differ by that, and a withdrawal must
+# not lose against the grant before it because of a clock. A yes gains nothing by that.
 CLOCK_TOLERANCE = timedelta(minutes=2)
 
 
@@ -132,13 +130,16 @@ def recorded(
         MemberNotFoundError, UnknownPurposeError, UnknownNoticeError, DecidedInFutureError,
         GuardianRequiredError, NotForMinorsError, AgeUnknownError, KeyReusedError: as they say.
     """
+    how = how._replace(request=consents.marked(how.request))
     if seen := _replay(member_id, how.request, consents):
         return seen
     how = how._replace(
         language=noticed(how.notice_version, how.language, consents),
-        decided_at=_moment(how.decided_at, how.at),
+        decided_at=_moment(how.decided_at, how.at, is_no=not any(e.granted for e in decisions)),
     )
-    purposes = checked(decisions, consents.purposes.all())
+    purposes = checked(
+        decisions, consents.purposes.all(), lambda: consents.standing(member_id).flags
+    )
 
     def draw(standing: Standing) -> Next:
         return Next(changes_of(decisions, standing, how, purposes))
@@ -192,17 +193,17 @@ def withdraw_all(
 ) -> Record:
     """Withdraw all that a member ever agreed to, in one record; used when an erasure is asked for.
 
+    It says no to every use there is, also to what was never asked: a till that was offline may
+    bring a yes later that was said before, and that must not outlive this.
+
     Raises:
         MemberNotFoundError: there is no such member.
     """
+    uses = flags_of(consents.purposes.all())
 
     def draw(standing: Standing) -> Next:
-        open_ = [
-            name
-            for name, each in standing.flags.items()
-            if each.status in (GRANTED, PENDING) or each.pending
-        ]
-        return Next([_refusal(name) for name in open_], restricted or standing.restricted)
+        names = dict.fromkeys([*standing.flags, *uses])
+        return Next([_refusal(name) for name in names], restricted or standing.restricted)
 
     how = Circumstances("withdrawal", method, at, by)
     return append(member_id, draw, how, consents=consents, members=members)
@@ -353,18 +354,18 @@ def _refusal(flag: str) -> Change:
     return Change(purpose, channel or None, REFUSED)
 
 
-def _moment(decided_at: datetime | None, at: datetime) -> datetime | None:
+def _moment(decided_at: datetime | None, at: datetime, *, is_no: bool) -> datetime | None:
     """When it was decided, or None for now.
 
     Raises:
         DecidedInFutureError: it lies in the future.
     """
-    if decided_at is None or abs(at - decided_at) <= CLOCK_TOLERANCE:
+    if decided_at is None or (is_no and abs(at - decided_at) <= CLOCK_TOLERANCE):
         return None
-    if decided_at > at:
+    if decided_at - at > CLOCK_TOLERANCE:
         mistake = FieldError("decided_at", "Lies in the future.")
         raise DecidedInFutureError(mistake.message, errors=(mistake,))
-    return decided_at
+    return min(decided_at, at)
 
 
 def _replay(

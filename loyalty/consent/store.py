@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from loyalty.kit.mongo import Document
     from loyalty.vault.store import Vault
 
-# What one member can say in a life; beyond it nothing more is folded.
-RECORDS_MAX = 20_000
 _STANDING = {"seq": 1, "hash": 1, "newest_at": 1, "flags": 1, "restricted": 1, "age": 1}
 
 
@@ -162,6 +160,16 @@ class ConsentStore:
             raise RecordNotFoundError
         return self._record(found)
 
+    def marked(self, request: tuple[str, str] | None) -> tuple[str, str] | None:
+        """What is kept of a request's key and fingerprint: keyed hashes of both.
+
+        A digest of what was given as evidence could tell whether a guess is right.
+        """
+        if request is None:
+            return None
+        key, mark = (hmac.digest(self._secret, each.encode(), "sha256").hex() for each in request)
+        return key, mark
+
     def by_request(self, member_id: str, request_key: str) -> Record | None:
         """The record of a request about a member that was carried out before."""
         found = self._consents.find_one({"member": member_id, "request.key": request_key})
@@ -172,7 +180,8 @@ class ConsentStore:
         names = ("decisions", "decided_at", "method", "notice_version", "signal")
         wanted = dict.fromkeys(names, 1)
         found = self._consents.find({"member": member_id}, wanted).sort("seq", ASCENDING)
-        for each in found.limit(RECORDS_MAX):
+        # All of it: what the fold left out might be the newest no. It is as long as the chain is.
+        for each in found:
             yield from said_of(each)
 
     def members_after(self, member_id: str, *, limit: int) -> list[str]:

@@ -54,6 +54,7 @@ USES: dict[str, Use] = {
     "loyalty.consent.opt_in.look": _RIGHTS,
     "loyalty.consent.service._record": _RIGHTS,
     "loyalty.consent.service.append_if": _RIGHTS,
+    "loyalty.consent.service.recorded": _RIGHTS,
     "loyalty.consent.views.receipt": _RIGHTS,
     "loyalty.consent.views.records": _RIGHTS,
     "loyalty.consent.views.show": _RIGHTS,

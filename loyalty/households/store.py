@@ -16,6 +16,7 @@ from loyalty.households.model import (
     InOtherHouseholdError,
     NotInHouseholdError,
 )
+from loyalty.kit.errors import UnavailableError
 from loyalty.kit.mongo import transact
 from loyalty.vault.model import Held, ShreddedError
 
@@ -72,7 +73,9 @@ class HouseholdStore:
         if household.name is not None:
             document["sealed"] = self._vault.seal(household.id, household.name)
         if request:
-            document["request"] = {"key": request[0], "fingerprint": request[1]}
+            # Sealed like the name: a bare digest of it tells right guesses.
+            mark = self._vault.seal(household.id, request[1])
+            document["request"] = {"key": request[0], "fingerprint": mark}
         try:
             self._households.insert_one(document)
         except DuplicateKeyError as error:
@@ -81,7 +84,12 @@ class HouseholdStore:
     def request(self, request_key: str) -> tuple[str, str] | None:
         """The household and the fingerprint of a request with that idempotency key."""
         found = self._households.find_one({"request.key": request_key}, {"request": 1})
-        return (found["_id"], found["request"]["fingerprint"]) if found else None
+        if found is None:
+            return None
+        try:
+            return found["_id"], str(self._vault.open(found["request"]["fingerprint"]))
+        except ShreddedError as error:
+            raise UnavailableError("The household is being erased: try again.") from error
 
     def get(self, household_id: str) -> Household:
         """The household with its members.
@@ -155,7 +163,10 @@ class HouseholdStore:
         yield Held("household_members", member_id, "household", place)
         found = self._households.find_one({"_id": belonging["household"]})
         if found:
-            own = {name: each for name, each in found.items() if name not in ("_id", "sealed")}
+            kept_apart = ("_id", "sealed", "request")
+            own = {name: each for name, each in found.items() if name not in kept_apart}
+            if "request" in found:
+                own["request"] = {"key": found["request"]["key"]}
             try:
                 data = {**own, "name": self._name(found)}
             except HouseholdNotFoundError:

@@ -166,23 +166,27 @@ class JournalEraser:
             entries = [each for each in documents if "key" in each]
             order = [(each["occurred_at"], each["key"]) for each in entries]
             renaming = drawn(member_id, keys, order)
-            renamed = [self._unnamed(each, renaming) for each in entries]
+            # Where the other is erased as well, its shells take the marks: they stay what they
+            # were, or a fact of the two would be known by neither.
+            is_ended = len(entries) != len(documents)
+            renamed = [self._unnamed(each, renaming, keeps_mark=is_ended) for each in entries]
             changed = [new for old, new in zip(entries, renamed, strict=True) if new != old]
             count = len(changed)
             if changed:
                 replacing = [ReplaceOne({"_id": each["_id"]}, each) for each in changed]
                 self._journal.bulk_write(replacing, session=session)
-                if len(entries) == len(documents):
+                if not is_ended:
                     self._journal.insert_one(self._on_top(renamed[-1]), session=session)
 
         transact(self._client, write)
         return count
 
-    def _unnamed(self, document: Document, renaming: Renaming) -> Document:
+    def _unnamed(self, document: Document, renaming: Renaming, *, keeps_mark: bool) -> Document:
         new: Document = renaming.of(document)
         if new == document:
             return document
-        new["mark"] = self._secrecy.mark(new["key"])
+        if not keeps_mark:
+            new["mark"] = self._secrecy.mark(new["key"])
         if new["kind"] in _SHARED and new["activity"] != document["activity"]:
             gone = [*new["activity"].get(ERASED_PARTIES, ()), renaming.pseudonym]
             new["activity"][ERASED_PARTIES] = gone

@@ -416,7 +416,13 @@ def show_points(member_id: str) -> Answer:
 
 
 @blp.route("/members/<member:member_id>/journal")
-@blp.requires("journal:read", "staff:read", member_token=True, purpose="loyalty_programme")
+@blp.requires(
+    "journal:read",
+    "staff:read",
+    member_token=True,
+    purpose="loyalty_programme",
+    purpose_by_scope={"staff:read": STAFF_VIEW},
+)
 @blp.arguments(PageSchema, location="query")
 @blp.response(200, JournalSchema, example={"entries": [_ENTRY], "next_cursor": None})
 @blp.raises(MemberNotFoundError, UnknownCursorError, ConsentRequiredError)
@@ -435,7 +441,13 @@ def list_journal(query: dict[str, Any], member_id: str) -> Answer:
 
 
 @blp.route("/entries/<entry_id>")
-@blp.requires("journal:read", "staff:read", member_token=True, purpose="loyalty_programme")
+@blp.requires(
+    "journal:read",
+    "staff:read",
+    member_token=True,
+    purpose="loyalty_programme",
+    purpose_by_scope={"staff:read": STAFF_VIEW},
+)
 @blp.response(200, EntrySchema, example=_ENTRY)
 @blp.raises(EntryNotFoundError, ConsentRequiredError)
 def show_entry(entry_id: str) -> Answer:

@@ -35,7 +35,7 @@ from loyalty.kit.errors import (
 from loyalty.kit.fields import flatten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterator, Mapping
 
 View = TypeVar("View", bound="Callable[..., Any]")
 
@@ -205,6 +205,15 @@ class Access(NamedTuple):
     is_bulk: bool = False
     # For which purpose of the register the view uses what is known of a member; "" for none.
     purpose: str = ""
+    # What a key uses it for that comes by one of these scopes alone.
+    purpose_by_scope: tuple[tuple[str, str], ...] = ()
+
+    def purpose_for(self, scopes: Container[str]) -> str:
+        """For which purpose a caller with some scopes uses it."""
+        own = dict(self.purpose_by_scope)
+        if any(each in scopes for each in self.scopes if each not in own):
+            return self.purpose
+        return next((own[each] for each in own if each in scopes), self.purpose)
 
 
 def access_of(view: Any) -> Access | None:
@@ -241,7 +250,11 @@ class Blueprint(SmorestBlueprint):
 
     @staticmethod
     def requires(
-        *scopes: str, member_token: bool = False, bulk: bool = False, purpose: str = ""
+        *scopes: str,
+        member_token: bool = False,
+        bulk: bool = False,
+        purpose: str = "",
+        purpose_by_scope: Mapping[str, str] | None = None,
     ) -> Any:
         """Let in keys with any of the scopes and, where said, the member's own token.
 
@@ -250,8 +263,15 @@ class Blueprint(SmorestBlueprint):
             member_token: whether the token of the member in the path is, too.
             bulk: whether the view sets its own deadlines.
             purpose: of the register of processing: why the view uses what is known of a member.
+            purpose_by_scope: another one of keys that have none but such a scope.
         """
-        access = Access(scopes, member_token=member_token, is_bulk=bulk, purpose=purpose)
+        access = Access(
+            scopes,
+            member_token=member_token,
+            is_bulk=bulk,
+            purpose=purpose,
+            purpose_by_scope=tuple((purpose_by_scope or {}).items()),
+        )
         return lambda view: _mark(view, access)
 
     @staticmethod

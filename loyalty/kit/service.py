@@ -115,7 +115,7 @@ class Service(Flask):
         if watcher is not None and access is not None and access.purpose and rule is not None:
             member_id = (request.view_args or {}).get("member_id")
             if member_id is not None:
-                watcher.note(caller, member_id, access.purpose, rule.rule)
+                watcher.note(caller, member_id, access.purpose_for(caller.scopes), rule.rule)
 
     def look_noter(self, caller: Any) -> Callable[[str], None]:  # noqa: ANN401  # kit knows no callers
         """What tells the watcher of a member that this request shows, if its view says what for."""
@@ -123,7 +123,7 @@ class Service(Flask):
         access = self._access(request)
         if watcher is None or access is None or not access.purpose or request.url_rule is None:
             return _note_nothing
-        purpose, route = access.purpose, request.url_rule.rule
+        purpose, route = access.purpose_for(caller.scopes), request.url_rule.rule
         return lambda member_id: watcher.note(caller, member_id, purpose, route)
 
     def preprocess_request(self) -> ResponseReturnValue | None:

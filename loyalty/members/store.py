@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pymongo import ASCENDING, IndexModel
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
+from loyalty.kit.errors import UnavailableError
 from loyalty.kit.mongo import transact
 from loyalty.members.model import (
     IDENTIFIERS_MAX,
@@ -157,7 +158,19 @@ class MemberStore:
     def request(self, request_key: str) -> tuple[str, str] | None:
         """The member and the fingerprint of an enrolment with that idempotency key."""
         found = self._members.find_one({"request.key": request_key}, {"request": 1})
-        return (found["_id"], found["request"]["fingerprint"]) if found else None
+        return (found["_id"], self._mark(found["request"]["fingerprint"])) if found else None
+
+    def _mark(self, kept: str | Binary) -> str:
+        """The fingerprint of an enrolment. An import has none, and none that is sealed."""
+        try:
+            return kept if isinstance(kept, str) else str(self._vault.open(kept))
+        except ShreddedError as error:
+            raise UnavailableError("The member is being erased: try again.") from error
+
+    def _requested(self, member_id: str, request: tuple[str, str]) -> Document:
+        """An enrolment's key and fingerprint: sealed, for a bare digest tells right guesses."""
+        key, mark = request
+        return {"key": key, "fingerprint": self._vault.seal(member_id, mark)}
 
     def add(
         self,
@@ -177,7 +190,9 @@ class MemberStore:
             IdentifierTakenError: one belongs to another member.
             EnrolmentExistsError: the idempotency key was used.
         """
-        document = _member_document(member, request)
+        document = _member_document(member)
+        if request:
+            document["request"] = self._requested(member.id, request)
         wanted = [(each, member.id, member.enrolled_at) for each in identifiers]
         claims = self._claims(wanted)
 
@@ -196,7 +211,10 @@ class MemberStore:
         Raises:
             IdentifierTakenError: an identifier belongs to somebody, or a request key was used.
         """
-        documents = [_member_document(member, (key, "")) for member, _, key in enrolments]
+        documents = [
+            {**_member_document(member), "request": {"key": key, "fingerprint": ""}}
+            for member, _, key in enrolments
+        ]
         claims = self._claims(
             [
                 (each, member.id, member.enrolled_at)
@@ -269,7 +287,7 @@ class MemberStore:
         claims = self._claims([(each, member_id, at) for each in identifiers])
         change: Document = {"status": "active"}
         if request:
-            change["request"] = {"key": request[0], "fingerprint": request[1]}
+            change["request"] = self._requested(member_id, request)
 
         def write(session: ClientSession) -> None:
             query = {"_id": member_id, "status": "provisional"}
@@ -322,6 +340,8 @@ class MemberStore:
             return
         if document:
             own = {name: each for name, each in document.items() if name not in _OF_OTHERS}
+            if "request" in own:
+                own["request"] = {"key": own["request"]["key"]}
             yield Held("members", member_id, "identity", own)
             if profile:
                 yield Held("members", member_id, "profile", profile)
@@ -437,15 +457,8 @@ def _profile(kept: Mapping[str, Any] | None) -> Profile:
     return Profile(birthday, frozenset(kept["segments"]))
 
 
-def _member_document(member: Member, request: tuple[str, str] | None) -> Document:
-    document: Document = {
-        "_id": member.id,
-        "status": member.status,
-        "enrolled_at": member.enrolled_at,
-    }
-    if request:
-        document["request"] = {"key": request[0], "fingerprint": request[1]}
-    return document
+def _member_document(member: Member) -> Document:
+    return {"_id": member.id, "status": member.status, "enrolled_at": member.enrolled_at}
 
 
 def _is_duplicate(error: BulkWriteError) -> bool:

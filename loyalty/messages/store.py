@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from loyalty.kit.mongo import Document
+    from loyalty.messages.model import MessageKind
     from loyalty.vault.store import Vault
 
 # Messages whose key is gone are there for the moments of an erasure only.
 SHREDDED_MAX = 1_000
+# What proves that somebody reads a mailbox is shown in that mailbox alone: in an export, whoever
+# logs in to the shop could confirm an address that is not theirs.
+SECRETS = frozenset({"token", "url", "code"})
 
 
 class Outbox:
@@ -74,6 +78,11 @@ class Outbox:
         query = {"_id": ObjectId(message_id), "sent_at": None}
         return self._messages.delete_one(query).deleted_count == 1
 
+    def posted(self, member_id: str, kind: MessageKind, *, since: datetime, limit: int) -> int:
+        """How many messages of a kind were posted to a member since a moment, at most so many."""
+        query = {"member": member_id, "kind": kind, "created_at": {"$gt": since}}
+        return self._messages.count_documents(query, limit=limit)
+
     def old(self, before: datetime) -> int:
         """How many messages were posted before a time."""
         return self._messages.count_documents({"created_at": {"$lt": before}})
@@ -83,9 +92,10 @@ class Outbox:
         return self._messages.delete_many({"created_at": {"$lt": before}}).deleted_count
 
     def held(self, member_id: str) -> Iterator[Held]:
-        """Every message to a member; see `vault.model.Holder`."""
+        """Every message to a member, without its secrets; see `vault.model.Holder`."""
         for each in self._readable(self._messages.find({"member": member_id})):
-            data = {"kind": each.kind, "channel": each.channel, "content": dict(each.content)}
+            content = {name: value for name, value in each.content.items() if name not in SECRETS}
+            data = {"kind": each.kind, "channel": each.channel, "content": content}
             times = {"created_at": each.created_at, "sent_at": each.sent_at}
             yield Held("messages", each.id, "messages", {**data, **times})
 

@@ -70,7 +70,8 @@ def erase_member(member_id: str, *, reason: str, eraser: Eraser) -> Erasure:
     begun = eraser.desk.erasures.begin(
         new_erasure_id(), member_id, reason=reason, asked_at=at, at=at
     )
-    _to_the_end([begun], eraser)
+    for error in _to_the_end([begun], eraser):
+        raise error
     return eraser.desk.erasures.get(begun.id)
 
 
@@ -90,17 +91,23 @@ def work(eraser: Eraser) -> list[str]:
     """Carry out every erasure that was asked for or was left lying; the ids of those begun here.
 
     Safe to stop anywhere, to run again, and to run in several processes at once.
+
+    Raises:
+        ErasureIncompleteError: one that cannot be ended; all others were carried out first.
     """
     desk, known = eraser.desk, Counter[str]()
+    stuck: list[ErasureIncompleteError] = []
     for _ in range(ROUNDS_MAX):
         for request in desk.requests.to_erase(limit=AT_ONCE_MAX):
             _begin(request, eraser)
-        found = desk.erasures.unfinished(limit=AT_ONCE_MAX)
+        found = desk.erasures.unfinished(limit=AT_ONCE_MAX + len(known))
         fresh = [each for each in found if each.id not in known]
         if not fresh:
             break
         known.update(each.id for each in fresh)
-        _to_the_end(fresh, eraser)
+        stuck += _to_the_end(fresh, eraser)
+    if stuck:
+        raise stuck[0]
     return sorted(known)
 
 
@@ -164,9 +171,14 @@ def _begin(request: Request, eraser: Eraser) -> None:
         desk.requests.change(request, {"erasure_id": begun.id}, step=Step("joined", at, BY))
 
 
-def _to_the_end(erasures: list[Erasure], eraser: Eraser) -> None:
-    """Go on with these until all are done, or others work at those that are left."""
+def _to_the_end(erasures: list[Erasure], eraser: Eraser) -> list[ErasureIncompleteError]:
+    """Go on with these until all are done, or others work at those that are left.
+
+    Returns:
+        What was met by those that cannot be ended: they keep nobody else waiting.
+    """
     left, idle_rounds = {each.id: each for each in erasures}, 0
+    stuck: list[ErasureIncompleteError] = []
     total = len(left)
 
     def beat(*_: object) -> None:
@@ -176,17 +188,25 @@ def _to_the_end(erasures: list[Erasure], eraser: Eraser) -> None:
         idle_rounds += 1
         for erasure_id, before in list(left.items()):
             beat()
-            after = advance(erasure_id, eraser._replace(progress=beat)) or eraser.desk.erasures.get(
-                erasure_id
-            )
+            try:
+                after = _advanced(erasure_id, eraser._replace(progress=beat))
+            except ErasureIncompleteError as error:
+                stuck.append(error)
+                del left[erasure_id]
+                continue
             if (after.passes, after.done_at) != (before.passes, before.done_at):
                 idle_rounds = 0
             left[erasure_id] = after
         left = {name: each for name, each in left.items() if each.done_at is None}
         if not left or idle_rounds > IDLE_ROUNDS_MAX:
             beat()
-            return
+            break
         _wait_for(list(left.values()), total, eraser)
+    return stuck
+
+
+def _advanced(erasure_id: str, eraser: Eraser) -> Erasure:
+    return advance(erasure_id, eraser) or eraser.desk.erasures.get(erasure_id)
 
 
 def _wait_for(left: list[Erasure], total: int, eraser: Eraser) -> None:

@@ -126,6 +126,13 @@ class ErasesItselfError(ConflictError):
     title = "A request for erasure is completed by the erasure alone"
 
 
+class AnsweredByItselfError(ConflictError):
+    """To say that it was done is not to do it: a restriction or an objection is exercised."""
+
+    code = "answered_by_itself"
+    title = "A restriction or an objection is answered by exercising it"
+
+
 class ErasureNotFoundError(NotFoundError):
     """No erasure has that id."""
 

@@ -191,7 +191,7 @@ def _table(member_id: str, place: tuple[str, str], table: _Table, words: Words) 
     columns, has_more = _columns(table)
     names = [readable(each, words) for each in columns] + ([words.more] if has_more else [])
     heads = "".join(f'<th role="columnheader" scope="col">{escape(each)}</th>' for each in names)
-    caption = f"{escape(readable(place[1], words))}: {table.size}"
+    caption = f"{escape(readable(place[1], words))}{words.colon}{table.size}"
     yield (
         f'<table role="table"><caption>{caption}</caption>'
         f'<thead role="rowgroup"><tr role="row">{heads}</tr></thead><tbody role="rowgroup">\n'

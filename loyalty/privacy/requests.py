@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import secrets
 from dataclasses import replace
 from datetime import timedelta
@@ -20,6 +21,7 @@ from loyalty.privacy.model import (
     PROOFS,
     TRIES_A_DAY_MAX,
     AlreadyExtendedError,
+    AnsweredByItselfError,
     ErasesItselfError,
     Request,
     RequestClosedError,
@@ -43,6 +45,8 @@ OPEN_ATTEMPTS_MAX = 8
 MESSAGE_KEPT = timedelta(days=30)
 # These are answered by the request itself; a message that one was received would be noise.
 AT_ONCE = frozenset({"access", "portability", "restriction", "objection"})
+# These take effect by a call of their own, which answers the request, too.
+EXERCISED = frozenset({"restriction", "objection"})
 # A retry of these gives all the data once more, so it counts as often as it comes.
 EXPORTS = frozenset({"access", "portability"})
 
@@ -148,6 +152,9 @@ def record_request(
 def opened(draft: Request, *, at: datetime, desk: Desk) -> Opened:
     """Keep a draft, unless the member has an open request of its kind: then that one."""
     member_id = draft.member_id or ""
+    # Keyed: a bare digest of a member's words could tell whether a guess at them is right.
+    mark = hmac.digest(desk.code_secret, draft.fingerprint.encode(), "sha256").hex()
+    draft = replace(draft, fingerprint=mark)
     for _ in range(OPEN_ATTEMPTS_MAX):
         if seen := _seen(draft, desk):
             return Opened(_met(seen, draft, at, desk), is_replay=True)
@@ -165,6 +172,19 @@ def opened(draft: Request, *, at: datetime, desk: Desk) -> Opened:
             tell(draft, "request_received", at=at, desk=desk)
         return Opened(draft, is_replay=False)
     raise UnavailableError("Too many requests of this member at once; nothing was written.")
+
+
+def complete_by_hand(request: Request, *, at: datetime, by: str, desk: Desk) -> Request:
+    """Say of a request that the shop answered it.
+
+    Raises:
+        AnsweredByItselfError: it is for a restriction, or an objection: these take effect by a call
+            of their own, which answers the request.
+        ErasesItselfError, RequestClosedError: as `complete`.
+    """
+    if request.is_open and request.kind in EXERCISED:
+        raise AnsweredByItselfError(f"POST /v1/members/{{member_id}}/{request.kind} answers it.")
+    return complete(request, at=at, by=by, desk=desk)
 
 
 def complete(request: Request, *, at: datetime, by: str, desk: Desk) -> Request:
@@ -236,9 +256,11 @@ def close(
 def tell(request: Request, kind: MessageKind, *, at: datetime, desk: Desk) -> None:
     """Ask the shop's tool to tell the member how the request stands.
 
-    Nobody is told of an erasure: the message would be erased with all else, before it is sent.
+    Nobody is told of an erasure that is carried out: the message would be erased with all else,
+    before it is sent. That it is refused, or takes longer, is told with the reason.
     """
-    if request.member_id is None or request.kind == "erasure":
+    is_put_off = request.status == "refused" or request.is_extended
+    if request.member_id is None or (request.kind == "erasure" and not is_put_off):
         return
     content = {
         "request_id": request.id,
@@ -309,12 +331,22 @@ def _met(seen: Request, draft: Request, at: datetime, desk: Desk) -> Request:
     if seen.is_open or seen.kind in EXPORTS:
         _require_few(seen, at, desk)
         _note_try(seen, at, desk, is_new=False)
+        seen = _with_words(seen, draft, at, desk)
     if seen.status != "waiting_for_identity" or draft.proof not in PROOFS:
         return seen
     # The month began when the request came in; what was not sure was only from whom.
     changes = {"status": "open", "proof": draft.proof}
     step = Step("identified", at, draft.by)
     return desk.requests.change(seen, changes, step=step) or desk.requests.get(seen.id)
+
+
+def _with_words(seen: Request, draft: Request, at: datetime, desk: Desk) -> Request:
+    """An open request with what the member writes now; of a retry under the same key nothing."""
+    text = (draft.details or {}).get("text")
+    is_retry = draft.request_key is not None and seen.request_key == draft.request_key
+    if not text or not seen.is_open or is_retry:
+        return seen
+    return desk.requests.add_words(seen, text, Step("added", at, draft.by)) or seen
 
 
 def _require_few(draft: Request, at: datetime, desk: Desk) -> None:

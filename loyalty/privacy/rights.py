@@ -6,6 +6,7 @@ TooManyRightsRequestsError, KeyReusedError.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loyalty.jobs.model import TooManyJobsError
@@ -47,17 +48,22 @@ def ask(
 def erase(member_id: str, asking: Asking, *, jobs: JobStore, runner: Runner) -> Request:
     """Ask for a member's erasure: from now on nothing is used, and a job removes it (Art. 17)."""
     request = ask(member_id, "erasure", asking)
+    start_erasure(request, asking, jobs=jobs, runner=runner)
+    return request
+
+
+def start_erasure(request: Request, asking: Asking, *, jobs: JobStore, runner: Runner) -> None:
+    """Use nothing of the member any more, and have a job carry out the request."""
+    if request.member_id is None or not request.is_open:
+        return
     at, by = asking.at, asking.by
     if request.erasure_id is None:
         # Withdrawn anew when asked for anew: whatever was granted in between is over, too.
-        asking.desk.standing.withdraw_all(member_id, at=at, by=by, method=METHOD)
-    try:
-        # One job carries out all that is open, so one more does no harm.
+        asking.desk.standing.withdraw_all(request.member_id, at=at, by=by, method=METHOD)
+    # One job carries out all that is open, so one more does no harm. Where there are too many, the
+    # request is kept: the next job of this kind, or `carnet privacy work`, carries it out.
+    with suppress(TooManyJobsError):
         enqueue(erasing.KIND, {}, at=at, by=by, request_key=None, jobs=jobs, runner=runner)
-    except TooManyJobsError:
-        # The request is kept: the next job of this kind, or `carnet privacy work`, carries it out.
-        return request
-    return request
 
 
 def restrict(member_id: str, asking: Asking, *, restricted: bool) -> Request:
@@ -74,7 +80,12 @@ def restrict(member_id: str, asking: Asking, *, restricted: bool) -> Request:
 def object_to(
     member_id: str, asking: Asking, *, purpose: str, channel: str | None = None
 ) -> Request:
-    """Object to a purpose (Art. 21). It holds on the next request."""
+    """Object to a purpose (Art. 21). It holds on the next request.
+
+    Raises:
+        UnknownPurposeError: it is none that members decide on; then no request is opened.
+    """
+    asking.desk.standing.require_purpose(purpose, channel)
     details = {"purpose": purpose, "channel": channel}
     request = ask(member_id, "objection", asking, details)
     if not request.is_open:

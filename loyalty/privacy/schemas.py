@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
-
-from marshmallow import ValidationError as Mistake
 from marshmallow import fields
 
-from loyalty.consent.model import MARKETING, MARKETING_CHANNELS, PURPOSES, PURPOSES_BY_CHANNEL
+from loyalty.consent.model import MARKETING, MARKETING_CHANNELS
+from loyalty.consent.purposes import PURPOSE_PATTERN
 from loyalty.kit.fields import Choice, Flag, Instant, Moment, QueryWhole, Text
 from loyalty.kit.schemas import Input, Output
 from loyalty.members.model import MEMBER_ID_PATTERN
@@ -20,9 +18,6 @@ from loyalty.privacy.model import (
     STATUSES,
     TEXT_MAX,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _LANGUAGE = "Of the messages about it, and of an export."
 
@@ -57,20 +52,19 @@ class MemberRestrictionSchema(Input):
 class MemberObjectionSchema(Input):
     """What the member objects to; marketing on all channels if nothing is said."""
 
-    purpose = Choice(PURPOSES, load_default=MARKETING)
-    channel = Choice(MARKETING_CHANNELS)
-
-    extra_json_schema: ClassVar[dict[str, Any]] = {
-        "anyOf": [
-            {"properties": {"purpose": {"enum": sorted(PURPOSES_BY_CHANNEL)}}},
-            {"not": {"required": ["channel"]}},
-        ]
-    }
-
-    def check(self, data: Mapping[str, Any]) -> None:
-        """A channel only where the purpose has channels."""
-        if "channel" in data and data["purpose"] not in PURPOSES_BY_CHANNEL:
-            raise Mistake(f"{data['purpose']} has no channels.", "channel")
+    purpose = Text(
+        40,
+        pattern=PURPOSE_PATTERN,
+        load_default=MARKETING,
+        metadata={
+            "description": "One that members decide on: on consent, or on a legitimate interest; "
+            "the shop's own, too."
+        },
+    )
+    channel = Choice(
+        MARKETING_CHANNELS,
+        metadata={"description": "One of the purpose's; an objection is to all of them at once."},
+    )
 
 
 class MemberRectificationSchema(MessageLanguageSchema):

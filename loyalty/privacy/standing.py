@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from loyalty.consent import service
-from loyalty.consent.model import Decision
+from loyalty.consent.asking import checked
+from loyalty.consent.model import Decision, UnknownPurposeError
+from loyalty.kit.errors import FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +41,9 @@ class Standing(Protocol):
         self, member_id: str, *, restricted: bool, at: datetime, by: str, method: str
     ) -> None:
         """Put the member's data aside (Art. 18), or lift that."""
+
+    def require_purpose(self, purpose: str, channel: str | None) -> None:
+        """Refuse what members have no say in: UnknownPurposeError."""
 
     def object_to(
         self,
@@ -83,6 +88,16 @@ class ConsentStanding:
             consents=self._consents,
             members=self._members,
         )
+
+    def require_purpose(self, purpose: str, channel: str | None) -> None:
+        """Refuse what members have no say in; see `Standing`."""
+        objection = Decision(purpose, granted=False, channel=channel, objection=True)
+        try:
+            checked([objection], self._consents.purposes.all())
+        except UnknownPurposeError as error:
+            field, message = error.errors[0]
+            mistake = FieldError(field.rpartition(".")[2], message)
+            raise UnknownPurposeError(message, errors=(mistake,)) from error
 
     def object_to(
         self,

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 from pymongo import ASCENDING, DESCENDING, IndexModel, ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
+from loyalty.kit.errors import UnavailableError
 from loyalty.privacy.model import (
+    DAY,
     STEPS_MAX,
     Request,
     RequestNotFoundError,
     RequestOpenError,
     Step,
+    TooManyRightsRequestsError,
 )
 from loyalty.vault.model import Held, ShreddedError
 
@@ -28,14 +31,19 @@ if TYPE_CHECKING:
     from loyalty.vault.store import Vault
 
 TRIES_KEPT = 50
+WORDS_MAX = 40_000
+WORDS_APART = "\n\n"
+WORDS_ATTEMPTS_MAX = 8
 CODE_TRIES_MAX = 5
 CODES_AN_HOUR_MAX = 3
 HOUR = timedelta(hours=1)
 _OPEN = {"is_open": True}
 # What stays of an answered request when its member is erased: that it was answered, and when.
 _PERSONAL = ["member", "sealed", "tries", "request_key", "fingerprint", "is_open"]
-# What else was asked for has no object any more; the erasure itself ends with its certificate.
-_IS_OVER = {"$and": [{"$ifNull": ["$is_open", False]}, {"$ne": ["$kind", "erasure"]}]}
+# What else was asked for has no object any more. A request that an erasure was begun for ends with
+# the certificate; one that came while another reason erased the member has what it asked for.
+_IS_BEGUN = {"$ne": [{"$ifNull": ["$erasure_id", None]}, None]}
+_IS_OVER = {"$and": [{"$ifNull": ["$is_open", False]}, {"$not": [_IS_BEGUN]}]}
 _ANSWERED: list[Document] = [
     {
         "$set": {
@@ -213,6 +221,43 @@ class RequestStore:
             query, update, return_document=ReturnDocument.AFTER
         )
         return self._maybe(found)
+
+    def add_words(self, request: Request, text: str, step: Step) -> Request | None:
+        """An open request with more of what the member wrote; None if it was answered meanwhile.
+
+        What is there already is not added again.
+
+        Raises:
+            TooManyRightsRequestsError: it would become far too long.
+        """
+        if not request.member_id:
+            return None
+        for _ in range(WORDS_ATTEMPTS_MAX):
+            document = self._requests.find_one({"_id": request.id, **_OPEN})
+            if document is None:
+                return None
+            found = self._request(document)
+            before = (found.details or {}).get("text", "")
+            if text in before.split(WORDS_APART):
+                return found
+            words = WORDS_APART.join(filter(None, (before, text)))
+            if len(words) > WORDS_MAX:
+                raise TooManyRightsRequestsError(DAY)
+            told: Document = {"details": {**(found.details or {}), "text": words}}
+            if found.reason:
+                told["reason"] = found.reason
+            as_read = document.get("sealed") or {"$exists": False}
+            changed = self._requests.find_one_and_update(
+                {"_id": request.id, **_OPEN, "sealed": as_read},
+                {
+                    "$set": {"sealed": self._sealed(request.member_id, told)},
+                    "$push": {"steps": {"$each": [step._asdict()], "$slice": -STEPS_MAX}},
+                },
+                return_document=ReturnDocument.AFTER,
+            )
+            if changed:
+                return self._request(changed)
+        raise UnavailableError("Too many at this request at once; nothing was written.")
 
     def old(self, before: datetime) -> int:
         """How many requests were answered before a time."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Response, g, request
 
 from loyalty.access.tokens import TOKEN_SECONDS_MAX, TokenMint
+from loyalty.consent.model import UnknownPurposeError
 from loyalty.jobs.runner import Runner
 from loyalty.jobs.store import JobStore
 from loyalty.kit import cursor
@@ -22,6 +23,7 @@ from loyalty.privacy.certificate import SCHEMA as CERTIFICATE_SCHEMA
 from loyalty.privacy.model import (
     KINDS,
     AlreadyExtendedError,
+    AnsweredByItselfError,
     ErasesItselfError,
     ErasureNotFoundError,
     IdentityNotProvenError,
@@ -227,11 +229,12 @@ def restrict_member(body: dict[str, Any], member_id: str) -> Answer:
 @blp.idempotent()
 @blp.arguments(MemberObjectionSchema, example={"purpose": "marketing"})
 @blp.response(200, PrivacyRequestSchema, example={**REQUEST_EXAMPLE, "kind": "objection"})
-@blp.raises(*_EXERCISES)
+@blp.raises(*_EXERCISES, UnknownPurposeError)
 def object_to(body: dict[str, Any], member_id: str) -> Answer:
     """Object to a use of a member's data.
 
-    To marketing on all channels if nothing else is said. It holds on the next request.
+    To marketing on all channels if nothing else is said; to any purpose of the shop that stands on
+    consent or on a legitimate interest. It holds on the next request.
     """
     asking = _asking(member_id)
     return body_of(rights.object_to(member_id, asking, **body), asking.at)
@@ -276,7 +279,9 @@ def record_request(body: dict[str, Any], member_id: str) -> Answer:
     """Record a request that came by letter, by telephone or in a store.
 
     Its month begins when it came in. An open one of the same kind is given back instead of a second
-    one; if that waits for proof of who the member is and this call vouches for it, it goes on.
+    one; if that waits for proof of who the member is and this call vouches for it, it goes on. An
+    erasure that is vouched for begins at once; a restriction and an objection take effect by
+    `/restriction` and `/objection`, which answer the request that is open.
     """
     asking = _asking(member_id, body["language"])
     recorded = requests.record_request(
@@ -291,7 +296,10 @@ def record_request(body: dict[str, Any], member_id: str) -> Answer:
         desk=asking.desk,
         request_key=asking.request_key,
     )
-    return replayed(body_of(recorded.request, asking.at), 201, is_replay=recorded.is_replay)
+    found = recorded.request
+    if found.kind == "erasure" and found.status == "open":
+        rights.start_erasure(found, asking, jobs=provided(JobStore), runner=provided(Runner))
+    return replayed(body_of(found, asking.at), 201, is_replay=recorded.is_replay)
 
 
 @blp.route("/members/<member:member_id>/identity-code", methods=["POST"])
@@ -370,15 +378,16 @@ def show_request(request_id: str) -> Answer:
 @blp.route("/privacy/requests/<request_id>/complete", methods=["POST"])
 @blp.requires("privacy:write", purpose=PURPOSE)
 @blp.response(200, PrivacyRequestSchema, example={**REQUEST_EXAMPLE, "status": "done"})
-@blp.raises(RequestNotFoundError, RequestClosedError, ErasesItselfError)
+@blp.raises(RequestNotFoundError, RequestClosedError, ErasesItselfError, AnsweredByItselfError)
 def complete_request(request_id: str) -> Answer:
     """Complete a request that was answered.
 
-    The member is told. A request for erasure is completed by the erasure alone.
+    The member is told. A request for erasure is completed by the erasure alone, one for restriction
+    or objection by `POST /v1/members/{member_id}/restriction` or `/objection`.
     """
     desk, at = provided(Desk), now()
     found = desk.requests.get(request_id)
-    return body_of(requests.complete(found, at=at, by=g.caller.id, desk=desk), at)
+    return body_of(requests.complete_by_hand(found, at=at, by=g.caller.id, desk=desk), at)
 
 
 @blp.route("/privacy/requests/<request_id>/refuse", methods=["POST"])

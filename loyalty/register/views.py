@@ -69,7 +69,10 @@ def scopes_by_purpose(app: Flask) -> dict[str, frozenset[str]]:
     for view in app.view_functions.values():
         access = access_of(view)
         if access and access.purpose:
-            found[access.purpose] |= set(access.scopes)
+            own = dict(access.purpose_by_scope)
+            found[access.purpose] |= set(access.scopes) - own.keys()
+            for scope, purpose in own.items():
+                found[purpose].add(scope)
     return {purpose: frozenset(scopes) for purpose, scopes in found.items()}
 
 

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loyalty.consent import opt_in as double_opt_in
 from loyalty.consent import service as consent
-from loyalty.consent.model import GRANTED, MARKETING, OBJECTED, PENDING, Decision
+from loyalty.consent.asking import flags_of
+from loyalty.consent.model import (
+    GRANTED,
+    MARKETING,
+    OBJECTED,
+    PENDING,
+    Decision,
+    UnknownPurposeError,
+)
 from loyalty.consent.notices import NoticeNotFoundError
 from loyalty.consent.receipts import Controller, receipt_of
 from loyalty.journal.wallet import wallet
@@ -230,10 +238,12 @@ def note_signal(member_id: str, *, at: datetime, centre: Centre) -> None:
 
 
 def withdraw_all(member_id: str, *, at: datetime, centre: Centre) -> None:
-    """Withdraw all that the member agreed to, at once; no record where there is nothing."""
+    """Withdraw all that the member agreed to, at once; no record where all is refused already."""
     stores = centre.stores
-    flags = stores.consents.standing(member_id).flags.values()
-    if any(each.status in (GRANTED, PENDING) or each.pending for each in flags):
+    flags = stores.consents.standing(member_id).flags
+    is_open = any(each.status in (GRANTED, PENDING) or each.pending for each in flags.values())
+    # A yes that was said earlier and comes later is met by a no that stands on record.
+    if is_open or not flags.keys() >= set(flags_of(stores.consents.purposes.all())):
         consent.withdraw_all(
             member_id,
             at=at,
@@ -265,7 +275,8 @@ def unsubscribe(member_id: str, channel: str, *, at: datetime, centre: Centre) -
     try:
         refusal = Decision(MARKETING, granted=False, channel=channel)
         _record(member_id, refusal, BY_LINK, at=at, centre=centre)
-    except MemberNotFoundError:
+    except (MemberNotFoundError, UnknownPurposeError):
+        # Nor is there anything to end on a channel that the shop gave up and the member never took.
         return False
     return True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from loyalty.kit.errors import ForbiddenError
+from loyalty.kit.errors import ConflictError, ForbiddenError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +32,13 @@ class NotProvenError(ForbiddenError):
 
     code = "identity_not_proven"
     title = "This takes a code that is sent to you, or a login to the shop just now"
+
+
+class BeingErasedError(ConflictError):
+    """The member asked for the erasure: until it is done nothing is shown and nothing decided."""
+
+    code = "being_erased"
+    title = "Your data is being erased, as you asked"
 
 
 class Session(NamedTuple):

@@ -72,10 +72,12 @@ def _visit() -> Visit:
     Raises:
         InvalidLinkError, InvalidKeyError: the form does not say, or not any more.
         MemberNotFoundError: the member is gone.
+        BeingErasedError: the member is about to be.
     """
     centre, at = provided(backing.Centre), now()
     session = sessions.enter(request.form, at=at, door=centre.door)
     backing.require_member(session.member_id, centre)
+    wishes.require_staying(session.member_id, centre=centre)
     if _has_signal():
         backing.note_signal(session.member_id, at=at, centre=centre)
     return Visit(session, pages.words(), at, centre)
@@ -303,7 +305,13 @@ def restrict() -> Response:
     """Stop every use that the member may stop, or let it go on."""
     visit = _proven_visit()
     restricted = request.form.get("restricted") != "no"
-    wishes.restrict(visit.session, restricted=restricted, at=visit.at, centre=visit.centre)
+    wishes.restrict(
+        visit.session,
+        restricted=restricted,
+        language=visit.say.language,
+        at=visit.at,
+        centre=visit.centre,
+    )
     key = "restrict.stopped" if restricted else "restrict.resumed"
     return _rights(visit, visit.say(key))
 

@@ -11,7 +11,7 @@ from loyalty.privacy import export as exports
 from loyalty.privacy import identity
 from loyalty.privacy import rights as desk_of
 from loyalty.privacy.rights import Asking
-from loyalty.web.model import Asked, Look
+from loyalty.web.model import Asked, BeingErasedError, Look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,6 +24,17 @@ if TYPE_CHECKING:
 
 BY = "preference-centre"
 LOOKS_PAGE = 50
+
+
+def require_staying(member_id: str, *, centre: Centre) -> None:
+    """Let nobody in who asked for the erasure, though it takes a minute to be done.
+
+    Raises:
+        BeingErasedError: it is asked for, and sure from whom.
+    """
+    asked = centre.desk.requests.open_of(member_id, "erasure")
+    if asked is not None and asked.status == "open":
+        raise BeingErasedError
 
 
 def send_code(session: Session, *, language: str, at: datetime, centre: Centre) -> Sent:
@@ -57,9 +68,11 @@ def correct(session: Session, text: str, *, language: str, at: datetime, centre:
     return _asked(desk_of.ask(session.member_id, "rectification", asking, {"text": text}))
 
 
-def restrict(session: Session, *, restricted: bool, at: datetime, centre: Centre) -> None:
+def restrict(
+    session: Session, *, restricted: bool, language: str, at: datetime, centre: Centre
+) -> None:
     """Stop every use that the member may stop, or let it go on."""
-    asking = _asking(session, language="en", at=at, centre=centre)
+    asking = _asking(session, language=language, at=at, centre=centre)
     desk_of.restrict(session.member_id, asking, restricted=restricted)
 
 
@@ -74,18 +87,23 @@ def _asking(session: Session, *, language: str, at: datetime, centre: Centre) ->
 
 
 def looks(member_id: str, *, centre: Centre) -> Sequence[Look]:
-    """Who looked at the member's data, newest first."""
-    found = centre.looks_at(member_id, LOOKS_PAGE)
-    return [
-        Look(
-            each.key_name or each.place.key_id,
-            each.place.purpose,
-            each.tally.first_at,
-            each.tally.last_at,
-            each.tally.times,
+    """Who looked at the member's data, newest first: a line for each key, purpose and day.
+
+    The log has one for each route, too; a member would see the same line again and again.
+    """
+    lines: dict[tuple[object, str, str], Look] = {}
+    for each in centre.looks_at(member_id, LOOKS_PAGE):
+        place, tally = each.place, each.tally
+        who = each.key_name or place.key_id
+        seen = lines.get((place.day, place.key_id, place.purpose))
+        lines[place.day, place.key_id, place.purpose] = Look(
+            who,
+            place.purpose,
+            min(tally.first_at, seen.first_at) if seen else tally.first_at,
+            max(tally.last_at, seen.last_at) if seen else tally.last_at,
+            tally.times + (seen.times if seen else 0),
         )
-        for each in found
-    ]
+    return sorted(lines.values(), key=lambda each: each.last_at, reverse=True)
 
 
 def _asked(request: Request) -> Asked:

@@ -52,7 +52,7 @@ def read_unsubscribe(text: str, *, at: datetime, door: Door) -> tuple[str, str]:
 
 
 def proven(session: Session, proof: str, *, at: datetime) -> Session:
-    """The session of a member who has just shown who they are."""
+    """The session of a member who has shown at that moment who they are."""
     return session._replace(proof=proof, proven_until=at + PROOF_LASTS)
 
 
@@ -99,7 +99,10 @@ def _by_token(text: str, at: datetime, door: Door) -> Session:
     if caller.member_id is None:
         raise InvalidLinkError
     session = Session(caller.member_id, at, LINK)
-    return proven(session, caller.proof, at=at) if caller.proof in PROVEN else session
+    if caller.proof not in PROVEN or caller.proven_at is None:
+        return session
+    # From the login on, not from now: coming with a token makes no proof last longer.
+    return proven(session, caller.proof, at=caller.proven_at)
 
 
 def _moment(timestamp: float) -> datetime:

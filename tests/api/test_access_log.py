@@ -39,8 +39,6 @@ def purposes(app: Flask) -> None:
         "members.lookup": PROGRAMME,
         "points.show_points": PROGRAMME,
         "points.post_purchase": PROGRAMME,
-        "points.show_entry": "staff_view",
-        "points.list_journal": "staff_view",
         "personalisation.list_picks": "marketing",
     }
     for endpoint, purpose in wanted.items():
@@ -94,9 +92,29 @@ def test_what_a_member_is_found_by_in_a_body_is_a_look_too(shop: Api, watch: Wat
     entry = shop.buy(member)["entry_id"]
     shop.get(f"/v1/entries/{entry}", expect=200)
     assert sorted(looks(shop, watch, member)) == [
+        (PROGRAMME, "<entry_id>", 1),
         (PROGRAMME, "lookup", 1),
         (PROGRAMME, "purchases", 1),
+    ]
+
+
+def test_staff_alone_look_for_the_purpose_that_the_member_agreed_to(
+    shop: Api, parts: Parts, watch: Watch
+) -> None:
+    member = shop.enrol()
+    shop.consent(member, "staff_view")
+    entry = shop.buy(member)["entry_id"]
+    watch.flush()
+    parts.database["access_log"].delete_many({})
+    staff = shop.speaking_with(mint_key(parts, "staff:read"))
+    desk = shop.speaking_with(mint_key(parts, "staff:read", "journal:read"))
+    for each in (staff, desk):
+        each.get(f"/v1/entries/{entry}", expect=200)
+    staff.get(f"/v1/members/{member}/journal", expect=200)
+    assert sorted(looks(shop, watch, member)) == [
+        (PROGRAMME, "<entry_id>", 1),
         ("staff_view", "<entry_id>", 1),
+        ("staff_view", "journal", 1),
     ]
 
 
@@ -242,6 +260,18 @@ def test_what_was_in_memory_of_an_erased_member_does_not_come_back(parts: Parts)
     parts.database["members"].delete_one({"_id": gone})
     watch.flush()
     assert parts.database["access_log"].distinct("member") == [there]
+
+
+def test_killed_in_the_middle_it_leaves_nothing_of_an_erased_member(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = enrolled(parts)
+    watch = Watch(parts.accesslog)
+    watch.note(TILL, gone, PROGRAMME, "/points")
+    parts.database["members"].delete_one({"_id": gone})
+    monkeypatch.setattr(type(parts.accesslog), "_forget_erased", lambda *_: None)
+    watch.flush()
+    assert parts.database["access_log"].distinct("member") == []
 
 
 def test_it_holds_and_erases_what_it_keeps(parts: Parts) -> None:

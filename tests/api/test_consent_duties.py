@@ -89,6 +89,46 @@ def test_a_built_in_purpose_never_stands_on_less(api: Api, basis: str) -> None:
     assert refused["errors"][0]["field"] == "purposes.0.basis"
 
 
+def test_a_channel_that_is_no_longer_asked_for_can_be_withdrawn(api: Api, member: str) -> None:
+    for channel in ("email", "sms"):
+        api.consent(member, "marketing", channel=channel)
+    marketing = purpose(api, "marketing")
+    api.put("/v1/purposes", {"purposes": [{**marketing, "channels": ["email"]}]}, expect=200)
+    path = f"/v1/members/{member}/consents"
+    no = {"purpose": "marketing", "channel": "sms", "granted": False}
+    api.put(path, {"decisions": [{**no, "granted": True}]}, expect=409)
+    kept = api.put(path, {"decisions": [no]}, expect=200).get_json()
+    assert [each["status"] for each in kept["decisions"]] == ["withdrawn"]
+    link = api.post(f"/v1/members/{member}/links", {"use": "unsubscribe", "channel": "sms"})
+    click = {"List-Unsubscribe": "One-Click"}
+    assert api.client.post(link.get_json()["url"], data=click).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "field"),
+    [
+        ("marketing", {"channels": [], "double_opt_in": []}, "purposes.0.channels"),
+        ("personalisation", {"channels": ["email"]}, "purposes.0.channels"),
+        (
+            "marketing",
+            {"channels": ["sms"], "double_opt_in": ["email"]},
+            "purposes.0.double_opt_in",
+        ),
+    ],
+)
+def test_a_purpose_is_agreed_to_in_the_way_the_program_asks(
+    api: Api, name: str, change: dict[str, list[str]], field: str
+) -> None:
+    body = {"purposes": [{**purpose(api, name), **change}]}
+    refused = api.put("/v1/purposes", body, expect=422).get_json()
+    assert [each["field"] for each in refused["errors"]] == [field]
+
+
+def purpose(api: Api, name: str) -> dict[str, Any]:
+    found: list[dict[str, Any]] = api.get("/v1/purposes").get_json()["purposes"]
+    return next(each for each in found if each["name"] == name)
+
+
 def test_a_changed_purpose_holds_on_every_worker_within_a_second(parts: Parts) -> None:
     clock = Clock()
     shelf = PurposeShelf(PurposeStore(parts.database), monotonic=clock)
@@ -287,6 +327,27 @@ def test_asking_again_and_again_sends_one_link_in_ten_minutes(
     assert parts.consents.standing(member).flags["marketing:email"].status == "granted"
 
 
+def test_yes_and_no_by_turns_fill_nobodys_mailbox(doubled: Api, parts: Parts, member: str) -> None:
+    for _ in range(opt_in.LINKS_A_DAY_MAX + 2):
+        put(doubled, member, yes("marketing", "email"))
+        put(doubled, member, {"purpose": "marketing", "channel": "email", "granted": False})
+    assert len(parts.outbox.waiting(after=None, limit=50, at=now())) == opt_in.LINKS_A_DAY_MAX
+
+
+def test_an_export_does_not_show_what_proves_that_a_mailbox_is_read(
+    doubled: Api, parts: Parts, member: str
+) -> None:
+    put(doubled, member, yes("marketing", "email"))
+    token = token_of(parts)
+    doubled.post(f"/v1/members/{member}/identity-code", {}, expect=202)
+    code = parts.outbox.waiting(after=None, limit=10, at=now())[-1].content["code"]
+    exported = doubled.post(f"/v1/members/{member}/export", {}, expect=200)
+    shown = [each["data"] for each in exported.get_json()["data"] if each["category"] == "messages"]
+    assert {each["kind"] for each in shown} >= {"confirm_consent", "identity_code"}
+    assert token not in exported.text
+    assert f'"{code}"' not in exported.text
+
+
 def test_a_page_can_look_at_what_a_link_would_confirm(
     doubled: Api, parts: Parts, member: str
 ) -> None:
@@ -376,6 +437,16 @@ def test_a_minor_agrees_with_a_guardian_or_not_at_all(api: Api, parts: Parts, me
     assert born(13) not in repr(dump(parts.database))
     held = [each.data["evidence"] for each in parts.consents.held(member)]
     assert {"country": "FR", "born_on": born(13)} in held
+
+
+def test_what_waits_over_an_objection_ends_with_a_minors_age(
+    doubled: Api, parts: Parts, member: str
+) -> None:
+    put(doubled, member, {"purpose": "marketing", "granted": False, "objection": True})
+    put(doubled, member, yes("marketing", "email"))
+    set_age(doubled, member, 13)
+    doubled.post("/v1/consents/confirm", {"token": token_of(parts)}, expect=409)
+    assert stands(doubled, member, "marketing", "email") == ("objected", False)
 
 
 @pytest.mark.parametrize(

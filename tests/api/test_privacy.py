@@ -226,8 +226,16 @@ def test_an_objection_holds_on_the_next_request(api: Api, member: str) -> None:
     granted = [each["purpose"] for each in consents if each["granted"]]
     assert granted == ["personalisation"]
     path = f"/v1/members/{member}/objection"
-    refused = api.post(path, {"purpose": "analytics", "channel": "email"}, expect=422)
-    assert refused.get_json()["errors"][0]["field"] == "channel"
+    for wrong, field in (
+        ({"purpose": "analytics", "channel": "email"}, "channel"),
+        ({"purpose": "accounting"}, "purpose"),
+    ):
+        refused = api.post(path, wrong, expect=409).get_json()
+        assert (refused["code"], refused["errors"][0]["field"]) == ("unknown_purpose", field)
+    kept = api.get(f"/v1/members/{member}/requests").get_json()["requests"]
+    assert [each["status"] for each in kept] == ["done"], "what is refused leaves no request open"
+    # Art. 21(1): a legitimate interest is what one objects to in the first place.
+    api.post(path, {"purpose": "security"}, expect=200)
 
 
 def test_a_restriction_is_a_request_that_is_answered_at_once(api: Api, member: str) -> None:
@@ -257,13 +265,15 @@ def test_the_desk_answers_what_members_ask(api: Api, member: str) -> None:
 
 
 def test_an_erasure_is_refused_with_a_reason_and_never_completed_by_hand(
-    api: Api, member: str
+    api: Api, parts: Parts, member: str
 ) -> None:
     asked = api.post(f"/v1/members/{member}/erase", {}, expect=202).get_json()
     path = f"/v1/privacy/requests/{asked['id']}"
     assert api.post(f"{path}/complete", {}, expect=409).get_json()["code"] == "erases_itself"
     refused = api.post(f"{path}/refuse", {"reason": "A debt is open."}, expect=200).get_json()
     assert (refused["status"], refused["reason"]) == ("refused", "A debt is open.")
+    (told,) = parts.outbox.waiting(after=None, limit=9, at=now())
+    assert (told.kind, told.content["reason"]) == ("request_done", "A debt is open.")
     api.post(f"{path}/refuse", {}, expect=422)
 
 
@@ -287,6 +297,34 @@ def test_a_letter_is_recorded_with_the_day_it_came(api: Api, member: str) -> Non
     assert waiting["requests"] == []
     future = body | {"kind": "access", "received_at": "2199-01-01T00:00:00Z"}
     assert api.post(path, future, expect=201).get_json()["received_at"] < "2199"
+
+
+def test_a_letter_for_erasure_that_is_vouched_for_begins_at_once(api: Api, member: str) -> None:
+    api.consent(member, "personalisation")
+    path, body = f"/v1/members/{member}/requests", {"kind": "erasure", "identity_proven": False}
+    api.post(path, body, expect=201)
+    assert not api.get(f"/v1/members/{member}/consents").get_json()["restricted"]
+    api.post(path, body | {"identity_proven": True}, expect=201)
+    shown = api.get(f"/v1/members/{member}/consents").get_json()
+    assert shown["restricted"]
+    assert not any(each["granted"] for each in shown["consents"])
+    jobs = api.get("/v1/jobs").get_json()["jobs"]
+    assert [each["kind"] for each in jobs] == ["erasure"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"), [("restriction", {"restricted": True}), ("objection", {})]
+)
+def test_nobody_says_that_it_was_done_without_doing_it(
+    api: Api, member: str, kind: str, body: dict[str, object]
+) -> None:
+    letter = {"kind": kind, "identity_proven": True, "text": "Stop it."}
+    asked = api.post(f"/v1/members/{member}/requests", letter, expect=201).get_json()
+    path = f"/v1/privacy/requests/{asked['id']}"
+    refused = api.post(f"{path}/complete", {}, expect=409).get_json()
+    assert refused["code"] == "answered_by_itself"
+    done = api.post(f"/v1/members/{member}/{kind}", body, expect=200).get_json()
+    assert (done["id"], done["status"]) == (asked["id"], "done")
 
 
 def test_requests_come_in_pages_newest_first(api: Api) -> None:

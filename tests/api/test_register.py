@@ -61,6 +61,8 @@ def test_keys_are_recipients_of_what_their_scopes_open(api: Api, parts: Parts) -
     rights = next(each for each in found if each["name"] == "rights")
     recipients = {each["key_id"]: each["scopes"] for each in rights["recipients"]}
     assert recipients[tool.id] == ["messages:read"]
+    staff = next(each for each in found if each["name"] == "staff_view")
+    assert "staff:read" in {scope for each in staff["recipients"] for scope in each["scopes"]}
     assert gone.id not in recipients
     api.speaking_with(text).get(PATH, expect=403)
 

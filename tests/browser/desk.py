@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from loyalty.access import model as keys
 from loyalty.accesslog.model import Place, Tally
+from loyalty.kit.clock import now
 
 if TYPE_CHECKING:
     from app import Parts
@@ -20,9 +21,11 @@ class SmallDesk:
 
     def codes(self, member_id: str) -> list[str]:
         """The codes that were sent to a member, oldest first."""
-        held = self.parts.outbox.held(member_id)
+        sent = self.parts.outbox.waiting(after=None, limit=100, at=now())
         return [
-            each.data["content"]["code"] for each in held if each.data["kind"] == "identity_code"
+            each.content["code"]
+            for each in sent
+            if (each.member_id, each.kind) == (member_id, "identity_code")
         ]
 
     @property

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from bson import ObjectId
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loyalty.consent import gate, ledger, service
-from loyalty.consent.model import MARKETING_CHANNELS, DecidedInFutureError, Decision
+from loyalty.consent.model import MARKETING_CHANNELS, DecidedInFutureError, Decision, flag_of
+from loyalty.consent.purposes import built_in
 from loyalty.vault.permit import Permit
 from tests.builders import NOON, enrolled
 
@@ -234,7 +236,10 @@ def test_all_is_withdrawn_in_one_record(parts: Parts) -> None:
         members=parts.members,
     )
     assert done.standing.restricted
-    assert {each.status for each in done.standing.flags.values()} == {"withdrawn"}
+    ever = {flag_of(*each): done.standing.flags[flag_of(*each)].status for each in FLAGS}
+    assert set(ever.values()) == {"withdrawn"}
+    others = {each.status for name, each in done.standing.flags.items() if name not in ever}
+    assert others == {"refused"}
     for purpose, channel in FLAGS:
         assert gate.permit(member, purpose, channel, at=NOW, consents=parts.consents) is None
 
@@ -274,3 +279,64 @@ def test_nothing_is_decided_in_the_future(parts: Parts) -> None:
             consents=parts.consents,
             members=parts.members,
         )
+
+
+def test_a_yes_from_before_a_withdrawal_of_everything_does_not_outlive_it(parts: Parts) -> None:
+    """A till that was offline tells later what was said earlier."""
+    member = enrolled(parts)
+    how: dict[str, Any] = {"by": "tests", "consents": parts.consents, "members": parts.members}
+    service.withdraw_all(
+        member, at=NOW - timedelta(hours=1), method="form", restricted=False, **how
+    )
+    tell(parts, member, Told(2, "yes", "till", 8, None))
+    assert gate.permit(member, "marketing", "sms", at=NOW, consents=parts.consents) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "since"), [((), ("email", "sms")), (("email", "sms"), ("sms",))]
+)
+def test_a_no_holds_though_the_shop_has_changed_the_channels_of_a_purpose(
+    parts: Parts, before: tuple[str, ...], since: tuple[str, ...]
+) -> None:
+    member = enrolled(parts)
+    purpose = built_in()["personalisation"]
+    parts.consents.purposes.put([purpose._replace(channels=before)])
+    channel = before[0] if before else None
+    how: dict[str, Any] = {"method": "form", "at": NOW, "by": "tests"}
+    stores: dict[str, Any] = {"consents": parts.consents, "members": parts.members}
+    service.record(member, [Decision(purpose.name, True, channel)], **how, **stores)
+    parts.consents.purposes.put([purpose._replace(channels=since)])
+    service.record(member, [Decision(purpose.name, False, channel)], **how, **stores)
+    assert not parts.consents.standing(member).allows(purpose.name, channel, at=NOW)
+
+
+def test_a_late_word_is_weighed_against_all_that_was_said(parts: Parts) -> None:
+    """However much that is: the newest no is at its end."""
+    member = enrolled(parts)
+    tell(parts, member, Told(0, "yes", "form", 8, None))
+    (first,) = parts.database["consents"].find({"member": member})
+    copies = [{**first, "_id": ObjectId(), "seq": seq} for seq in range(2, 20_002)]
+    parts.database["consents"].insert_many(copies)
+    tell(parts, member, Told(0, "no", "form", 2, None))
+    tell(parts, member, Told(1, "no", "till", 6, None))
+    assert gate.permit(member, "personalisation", at=NOW, consents=parts.consents) is None
+
+
+@pytest.mark.parametrize("method", ["till", "import"])
+def test_a_yes_of_just_now_does_not_overtake_the_no_after_it(parts: Parts, method: str) -> None:
+    member = enrolled(parts)
+    for granted, at, decided_at, by in (
+        (False, NOW - timedelta(seconds=30), None, "form"),
+        (True, NOW, NOW - timedelta(seconds=90), method),
+    ):
+        service.record(
+            member,
+            [Decision("analytics", granted)],
+            method=by,
+            decided_at=decided_at,
+            at=at,
+            by="tests",
+            consents=parts.consents,
+            members=parts.members,
+        )
+    assert gate.permit(member, "analytics", at=NOW, consents=parts.consents) is None

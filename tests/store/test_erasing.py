@@ -348,6 +348,28 @@ def test_a_request_joins_an_erasure_that_is_under_way(parts: Parts) -> None:
     assert (found.status, found.erasure_id) == ("done", begun.id)
 
 
+def test_an_erasure_that_cannot_end_keeps_nobody_else_waiting(parts: Parts) -> None:
+    desk, clock = whole_desk(parts), Clock()
+    first, second = lived(parts), lived(parts)
+    erasure_id = "e_" + "0" * 32
+    desk.erasures.begin(erasure_id, first, reason="r", asked_at=NOON, at=NOON - LONG)
+    spent = {"$set": {"passes": PASSES_MAX}}
+    parts.vault.database["erasures"].update_one({"_id": erasure_id}, spent)
+    asked(desk, second)
+    with pytest.raises(ErasureIncompleteError):
+        work(eraser_of(desk, clock))
+    require_gone(parts, desk, second)
+
+
+def test_a_request_for_what_another_reason_did_is_answered(parts: Parts) -> None:
+    desk, member_id = whole_desk(parts), lived(parts)
+    request_id = asked(desk, member_id)
+    start(member_id, reason="inactivity", eraser=eraser_of(desk))
+    assert len(work(eraser_of(desk, Clock(NOON + LONG)))) == 1
+    found = desk.requests.get(request_id)
+    assert (found.status, found.member_id) == ("done", None)
+
+
 def test_many_are_erased_at_once_and_certified_after_one_wait(parts: Parts) -> None:
     desk, clock = whole_desk(parts), Clock()
     members = [lived(parts) for _ in range(3)]

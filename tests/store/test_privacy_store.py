@@ -62,6 +62,22 @@ def test_an_open_request_is_given_back_not_doubled(parts: Parts) -> None:
     assert ask(parts, member_id).id != first.id
 
 
+def test_what_is_written_while_a_request_is_open_is_added_to_it(parts: Parts) -> None:
+    member_id = enrolled(parts)
+    first = ask(parts, member_id, details={"text": "My name is wrong."})
+    with ThreadPoolExecutor(4) as pool:
+        words = [f"And so is my street {each}." for each in range(4)]
+        list(pool.map(lambda each: ask(parts, member_id, details={"text": each}), words))
+    again = ask(parts, member_id, details={"text": words[0]})
+    assert again.id == first.id
+    told = (again.details or {})["text"].split("\n\n")
+    assert told[0] == "My name is wrong."
+    assert sorted(told[1:]) == words
+    assert [each.what for each in again.steps] == ["received", *["added"] * 4]
+    kept = ask(parts, member_id, "objection", request_key="k", details={"text": "a"})
+    assert ask(parts, member_id, "objection", request_key="k", details={"text": "a"}) == kept
+
+
 def test_many_at_once_open_one_request(parts: Parts) -> None:
     member_id, desk = enrolled(parts), parts.desk
     for _ in range(5):
@@ -162,8 +178,8 @@ def test_a_letter_waits_until_somebody_vouches_for_it(parts: Parts) -> None:
     assert (known.id, known.status, known.proof) == (recorded.id, "open", "code")
     assert known.received_at == received_at
     assert known.due_at == recorded.due_at
-    assert known.details == {"text": "a letter"}
-    assert [each.what for each in known.steps] == ["received", "identified"]
+    assert known.details == {"text": "a letter\n\nother"}
+    assert [each.what for each in known.steps] == ["received", "added", "identified"]
 
 
 def test_too_many_in_a_day_are_refused_until_the_first_is_a_day_old(parts: Parts) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import loyalty
 from loyalty.privacy.certificate import InvalidCertificateError, Signer, verify
 from loyalty.privacy.model import (
     PROOFS,
@@ -91,6 +94,16 @@ def test_both_languages_say_the_same_things() -> None:
         if isinstance(word, str) and len(word) > 1:
             assert word != other
     assert len(english.months) == len(french.months) == 12
+
+
+def test_whatever_a_store_holds_about_a_member_is_told_in_words() -> None:
+    held = {"purchases", "engagements", "points"}  # of the journal, by the kind of entry
+    for file in Path(str(loyalty.__file__)).parent.rglob("*.py"):
+        for each in ast.walk(ast.parse(file.read_text())):
+            if isinstance(each, ast.Call) and getattr(each.func, "id", "") == "Held":
+                held |= {str(arg.value) for arg in each.args[2:3] if isinstance(arg, ast.Constant)}
+    assert held >= {"identity", "profile", "purchases", "coupons", "retention"}
+    assert held <= WORDS["en"].categories.keys()
 
 
 def test_what_has_no_text_is_still_named() -> None:

@@ -41,6 +41,7 @@ FAMILIES = {
     "error": {
         "invalid_link",
         "invalid_key",
+        "being_erased",
         "member_not_found",
         "identity_not_proven",
         "no_address",
