@@ -9,6 +9,7 @@ from flask import g
 from loyalty.consent import gpc
 from loyalty.consent.notices import Notice, NoticeExistsError, NoticeNotFoundError
 from loyalty.consent.purposes import (
+    PurposeChannelsError,
     WeakerBasisError,
     body_of,
     built_in,
@@ -61,7 +62,7 @@ def list_purposes() -> Answer:
 @blp.requires("notices:write")
 @blp.arguments(PurposesWriteSchema, example={"purposes": [_PURPOSE]})
 @blp.response(200, PurposesSchema, example={"purposes": [_PURPOSE]})
-@blp.raises(WeakerBasisError)
+@blp.raises(PurposeChannelsError, WeakerBasisError)
 def put_purposes(body: dict[str, Any]) -> Answer:
     """Insert or replace purposes, each as a whole; every worker knows within a second.
 

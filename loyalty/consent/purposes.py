@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import orjson
 
-from loyalty.kit.errors import ConflictError, FieldError, InvalidError
+from loyalty.kit.errors import ConflictError, FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +31,13 @@ class WeakerBasisError(ConflictError):
 
     code = "weaker_basis"
     title = "A built-in purpose keeps its lawful basis"
+
+
+class PurposeChannelsError(ConflictError):
+    """A purpose would be agreed to in a way that nothing in the program asks for."""
+
+    code = "purpose_channels"
+    title = "The channels do not fit the purpose"
 
 
 class PurposeText(NamedTuple):
@@ -122,7 +129,7 @@ def check_channels(purpose: Purpose, place: str) -> None:
     """Hold a built-in purpose to being agreed to channel by channel, or everywhere at once.
 
     Raises:
-        InvalidError: it would change that, or confirm on a channel that it does not have.
+        PurposeChannelsError: it would change that, or confirm on a channel that it does not have.
     """
     own = built_in().get(purpose.name)
     mistake: FieldError | None = None
@@ -132,7 +139,7 @@ def check_channels(purpose: Purpose, place: str) -> None:
     elif not set(purpose.double_opt_in) <= set(purpose.channels):
         mistake = FieldError(f"{place}.double_opt_in", "Must be among the purpose's channels.")
     if mistake:
-        raise InvalidError(f"{mistake.field}: {mistake.message}", errors=(mistake,))
+        raise PurposeChannelsError(mistake.message, errors=(mistake,))
 
 
 def months_after(moment: datetime, months: int) -> datetime:

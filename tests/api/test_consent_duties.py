@@ -120,7 +120,7 @@ def test_a_purpose_is_agreed_to_in_the_way_the_program_asks(
     api: Api, name: str, change: dict[str, list[str]], field: str
 ) -> None:
     body = {"purposes": [{**purpose(api, name), **change}]}
-    refused = api.put("/v1/purposes", body, expect=422).get_json()
+    refused = api.put("/v1/purposes", body, expect=409).get_json()
     assert [each["field"] for each in refused["errors"]] == [field]
 
 
