@@ -78,6 +78,7 @@ from loyalty.consent.chain import BadCheckpointError
 from loyalty.consent.gate import permits
 from loyalty.consent.model import RIGHTS
 from loyalty.consent.opt_in import OptIn
+from loyalty.consent.receipts import ControllerBook
 from loyalty.consent.store import ConsentStore
 from loyalty.counts import service as counting
 from loyalty.counts.model import STEPS, BackwardSpanError, TooManyPeriodsError
@@ -529,6 +530,7 @@ def _provided(settings: Settings, parts: Parts, runner: Runner) -> dict[type, An
         AccessLog: parts.accesslog,
         RetentionStore: parts.retention,
         RegisterStore: parts.register,
+        ControllerBook: ControllerBook(settings.url, parts.register.controller),
         CountStore: parts.counts,
         Postman: parts.postman,
         MemberStore: parts.members,
@@ -575,6 +577,7 @@ def _centre(settings: Settings, parts: Parts, runner: Runner) -> Centre:
         runner,
         OptIn(parts.outbox, parts.links, settings.url),
         settings.url,
+        ControllerBook(settings.url, parts.register.controller),
         looks_at,
     )
 

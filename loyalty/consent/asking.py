@@ -39,6 +39,18 @@ DECIDED_ON = frozenset({"consent", "legitimate_interest"})
 UNPROVEN_METHODS = frozenset({"form", "till"})
 
 
+def require_known(names: Sequence[str], purposes: Mapping[str, Purpose]) -> None:
+    """Let only names of purposes through.
+
+    Raises:
+        UnknownPurposeError: one is not; the error names its place.
+    """
+    for position, name in enumerate(names):
+        if name not in purposes:
+            mistake = FieldError(f"purposes.{position}", "Is no purpose of the shop.")
+            raise UnknownPurposeError(mistake.message, errors=(mistake,))
+
+
 def checked(
     decisions: Sequence[Decision],
     purposes: Mapping[str, Purpose] | None = None,

@@ -7,6 +7,8 @@ from typing import Any
 from flask import g
 
 from loyalty.consent import gpc
+from loyalty.consent.asking import require_known
+from loyalty.consent.model import UnknownPurposeError
 from loyalty.consent.notices import Notice, NoticeExistsError, NoticeNotFoundError
 from loyalty.consent.purposes import (
     PurposeChannelsError,
@@ -99,13 +101,15 @@ def list_notices(query: dict[str, Any]) -> Answer:
 @blp.requires("notices:write")
 @blp.arguments(NoticeWriteSchema, example={"texts": {"en": "We look at what you bought to …"}})
 @blp.response(201, NoticeSchema, example=_NOTICE)
-@blp.raises(NoticeExistsError)
+@blp.raises(NoticeExistsError, UnknownPurposeError)
 def post_notice(body: dict[str, Any]) -> Answer:
     """Publish the next version of the notice, in every language at once. It is never changed.
 
     The same version with the same words again changes nothing; with other words it is refused.
     """
-    notice, is_replay = provided(ConsentStore).notices.publish(
+    consents = provided(ConsentStore)
+    require_known(body["purposes"], consents.purposes.all())
+    notice, is_replay = consents.notices.publish(
         body.get("version"), body["texts"], body["purposes"], at=now(), by=g.caller.id
     )
     return replayed(_body(notice), 201, is_replay=is_replay)

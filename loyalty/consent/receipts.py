@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from loyalty.consent.model import GRANTED, OBJECTED, PENDING, REFUSED, WITHDRAWN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from loyalty.consent.model import Change, Record, Status
     from loyalty.consent.notices import Notice
@@ -59,11 +59,36 @@ PERSONAL_DATA = {
 
 
 class Controller(NamedTuple):
-    """Who answers for the processing: where to reach it, and what it is called."""
+    """Who answers for the processing: where to reach it, what it is called, and in which country.
+
+    What the shop has not said is empty, and then no receipt says it.
+    """
 
     url: str
     name: str = ""
-    jurisdiction: str = "loc:EU"
+    contact: str = ""
+    country: str = ""
+
+    @property
+    def locations(self) -> list[str]:
+        """The country as a term of the DPV's, if it is known."""
+        return [f"loc:{self.country}"] if self.country else []
+
+
+class ControllerBook(NamedTuple):
+    """Knows who the controller is at this moment: a shop may say it at any time.
+
+    `url` is where browsers reach the pages; `read` gives what the register knows.
+    """
+
+    url: str
+    read: Callable[[], Mapping[str, Any]]
+
+    def controller(self) -> Controller:
+        """Who answers for the processing now."""
+        known = self.read()
+        said = {name: known[name] for name in ("name", "contact", "country") if name in known}
+        return Controller(self.url, **said)
 
 
 def receipt_of(
@@ -106,7 +131,7 @@ def _record(
         "dct:language": record.language or "en",
         "dpv:hasDataSubject": {"@type": "dpv:Customer", "dct:identifier": record.member_id},
         "dpv:hasDataController": _party(controller),
-        "dpv:hasJurisdiction": [controller.jurisdiction],
+        "dpv:hasJurisdiction": controller.locations,
         "dpv:hasApplicableLaw": ["eu-gdpr:GDPR"],
         "dpv:hasNotice": _notice(record, notice),
         "dpv:hasProcess": [
@@ -125,8 +150,9 @@ def _record(
 
 
 def _party(controller: Controller) -> dict[str, Any]:
-    name = {"dpv:hasName": controller.name} if controller.name else {}
-    return {"@id": controller.url, "@type": "dpv:DataController", **name}
+    terms = {"dpv:hasName": controller.name, "dpv:hasContact": controller.contact}
+    said = {term: text for term, text in terms.items() if text}
+    return {"@id": controller.url, "@type": "dpv:DataController", **said}
 
 
 def _notice(record: Record, notice: Notice | None) -> dict[str, Any] | None:
@@ -155,7 +181,10 @@ def _process(
         if purpose
         else [],
         "dpv:hasStorageCondition": [
-            {"@type": "dpv:StorageLocation", "dpv:hasLocation": controller.jurisdiction},
+            *(
+                {"@type": "dpv:StorageLocation", "dpv:hasLocation": each}
+                for each in controller.locations
+            ),
             {"@type": "dpv:StorageDuration", "dpv:hasDuration": retention},
         ],
         "dpv:hasRecipient": [controller.url, *(["dpv:ThirdParty"] if is_shared else [])],

@@ -27,7 +27,7 @@ from loyalty.consent.model import (
 )
 from loyalty.consent.notices import NoticeNotFoundError
 from loyalty.consent.opt_in import OptIn
-from loyalty.consent.receipts import CONTENT_TYPE, Controller, receipt_of
+from loyalty.consent.receipts import CONTENT_TYPE, ControllerBook, receipt_of
 from loyalty.consent.schemas import (
     AgeSchema,
     ConfirmedSchema,
@@ -302,7 +302,7 @@ def receipt(member_id: str, record_id: str) -> Answer:
         record,
         notice=_notice(record, consents),
         purposes=consents.purposes.all(),
-        controller=Controller(provided(Settings).url),
+        controller=provided(ControllerBook).controller(),
     )
     return Response(orjson.dumps(body, option=ORJSON_OPTIONS), content_type=CONTENT_TYPE)
 

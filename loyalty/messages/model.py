@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 MessageKind: TypeAlias = Literal[
-    "confirm_consent", "identity_code", "inactivity_warning", "request_received", "request_done"
+    "confirm_consent",
+    "identity_code",
+    "inactivity_warning",
+    "request_received",
+    "request_extended",
+    "request_done",
 ]
 
 

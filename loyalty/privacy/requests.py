@@ -231,7 +231,7 @@ def extend(request: Request, reason: str, *, at: datetime, by: str, desk: Desk) 
     extended = desk.requests.change(request, changes, step=step, reason=reason)
     if extended is None:
         raise AlreadyExtendedError
-    tell(extended, "request_received", at=at, desk=desk)
+    tell(extended, "request_extended", at=at, desk=desk)
     return extended
 
 

@@ -551,6 +551,7 @@ _FR = Words(
         "request": "demande",
         "request_done": "réponse à une demande",
         "request_received": "accusé de réception",
+        "request_extended": "délai prolongé",
         "restriction": "limitation",
         "return": "retour",
         "shop": "enseigne",

@@ -13,6 +13,13 @@ class ControllerWriteSchema(Input):
 
     name = Text(200, required=True)
     contact = Text(500, required=True)
+    country = Text(
+        2,
+        length_min=2,
+        pattern="^[A-Z]{2}$",
+        form="a country of ISO 3166-1, such as FR",
+        metadata={"description": "Where the controller is: receipts name it as jurisdiction."},
+    )
     representative = Text(500, metadata={"description": "In the Union (Art. 27), if needed."})
     data_protection_officer = Text(500)
 
@@ -22,6 +29,7 @@ class ControllerSchema(Output):
 
     name = fields.String()
     contact = fields.String()
+    country = fields.String()
     representative = fields.String()
     data_protection_officer = fields.String()
 

@@ -19,7 +19,7 @@ from loyalty.consent.model import (
     UnknownPurposeError,
 )
 from loyalty.consent.notices import NoticeNotFoundError
-from loyalty.consent.receipts import Controller, receipt_of
+from loyalty.consent.receipts import receipt_of
 from loyalty.journal.wallet import wallet
 from loyalty.members.model import MemberNotFoundError
 from loyalty.program.model import UTC_ZONE
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from loyalty.consent.model import Record, Standing
     from loyalty.consent.notices import Notice as Published
     from loyalty.consent.opt_in import OptIn
+    from loyalty.consent.receipts import Controller, ControllerBook
     from loyalty.jobs.runner import Runner
     from loyalty.jobs.store import JobStore
     from loyalty.journal.drafts import Stores
@@ -84,6 +85,7 @@ class Centre(NamedTuple):
     runner: Runner
     opt_in: OptIn
     url: str
+    controllers: ControllerBook
     looks_at: Callable[[str, int], Sequence[Looked]]
 
 
@@ -91,6 +93,11 @@ def shop_name(at: datetime, centre: Centre) -> str:
     """The name of the programme that rules now; nothing before the first is published."""
     program = _program(at, centre)
     return program.name if program else ""
+
+
+def controller(centre: Centre) -> Controller:
+    """Who answers for the processing (Art. 13(1)(a)); empty where the shop has not said."""
+    return centre.controllers.controller()
 
 
 def zone(at: datetime, centre: Centre) -> ZoneInfo:
@@ -300,7 +307,7 @@ def receipt(member_id: str, seq: int, *, centre: Centre) -> dict[str, Any] | Non
         found[0],
         notice=_notice(found[0].notice_version, centre),
         purposes=consents.purposes.all(),
-        controller=Controller(centre.url),
+        controller=centre.controllers.controller(),
     )
 
 

@@ -75,7 +75,16 @@ def page(template: str, say: Words, *, status: int = 200, **values: Any) -> Resp
         status: of the answer.
         values: what the template shows.
     """
-    return _page(template, say, status, {"shop": backing.shop_name(now(), _centre()), **values})
+    return _page(
+        template,
+        say,
+        status,
+        {
+            "shop": backing.shop_name(now(), _centre()),
+            "controller": backing.controller(_centre()),
+            **values,
+        },
+    )
 
 
 def _page(template: str, say: Words, status: int, values: Mapping[str, Any]) -> Response:
@@ -84,6 +93,7 @@ def _page(template: str, say: Words, status: int, values: Mapping[str, Any]) -> 
         "base": urlsplit(provided(Settings).url).path,
         "session": None,
         "here": None,
+        "controller": None,
     }
     text = _environment().get_template(template).render({**known, **values})
     return Response(text, status, _headers(), content_type="text/html; charset=utf-8")

@@ -110,3 +110,28 @@ def test_it_is_a_page_that_runs_nothing(api: Api, parts: Parts) -> None:
 
 def test_only_who_may_sees_it(api: Api, parts: Parts) -> None:
     api.speaking_with(mint_key(parts, "members:read")).get(PATH, expect=403)
+
+
+def test_receipts_and_pages_name_the_controller_that_the_shop_named(api: Api) -> None:
+    member = api.enrol()
+    decision = {"decisions": [{"purpose": "analytics", "granted": True}]}
+    record = api.put(f"/v1/members/{member}/consents", decision, expect=200).get_json()
+    path = f"/v1/members/{member}/consents/records/{record['id']}/receipt"
+    unnamed = api.get(path, expect=200).get_json()["dpv:hasRecordOfActivity"]
+    assert unnamed["dpv:hasJurisdiction"] == []
+    named = {"name": "Meadow", "contact": "privacy@meadow.example", "country": "FR"}
+    api.put(f"{PATH}/controller", named, expect=200)
+    told = api.get(path, expect=200).get_json()["dpv:hasRecordOfActivity"]
+    assert told["dpv:hasJurisdiction"] == ["loc:FR"]
+    assert told["dpv:hasDataController"]["dpv:hasName"] == "Meadow"
+    link = api.post(f"/v1/members/{member}/links", {"use": "preferences"}, expect=201).get_json()
+    page = api.client.get(link["url"], headers={"Accept": "text/html"}).get_data(as_text=True)
+    assert "Responsible for your data: Meadow, privacy@meadow.example." in page
+    api.put(f"{PATH}/controller", {**named, "country": "France"}, expect=422)
+
+
+def test_a_notice_changes_purposes_that_there_are(api: Api) -> None:
+    body = {"texts": {"en": "We look."}, "purposes": ["zzz"]}
+    answer = api.post("/v1/notices", body, expect=409).get_json()
+    assert (answer["code"], answer["errors"][0]["field"]) == ("unknown_purpose", "purposes.0")
+    assert api.get("/v1/notices", expect=200).get_json()["notices"] == []
