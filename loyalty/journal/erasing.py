@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 ENTRIES_A_CHUNK = 200
 END_ATTEMPTS_MAX = 1000
+ROUNDS_MAX = 100
 # By then no writer is left that read the journal before its end: then the end goes too.
 END_KEPT = timedelta(days=1)
 # Entries that say who else took part.
@@ -91,28 +92,38 @@ class JournalEraser:
     def erase(self, member_id: str) -> Mapping[str, int]:
         """End the journal, unname the member in others' journals, and leave shells of its own."""
         head = self.end(member_id) - 1
-        # First of all: what leads to those journals goes with the member's own.
-        renamed = sum(
-            self._unname(other, member_id, keys) for other, keys in self._others(member_id).items()
-        )
-        erased = 0
-        while count := self._erase_chunk(member_id, head):
-            erased += count
+        renamed = erased = 0
+        for _ in range(ROUNDS_MAX):
+            # Only what was there before: a writer that read an old head may still find the place of
+            # an entry that went, and what it wrote leads to another's journal, too.
+            known = self._ids(member_id)
+            # First of all: what leads to those journals goes with the member's own.
+            others = self._others(member_id)
+            renamed += sum(self._unname(each, member_id, keys) for each, keys in others.items())
+            for begin in range(0, len(known), ENTRIES_A_CHUNK):
+                erased += self._erase_chunk(known[begin : begin + ENTRIES_A_CHUNK], head)
+            if not known:
+                break
         return {"journal": erased, "journal_of_others": renamed}
+
+    def _ids(self, member_id: str) -> list[ObjectId]:
+        """The ids of the member's entries, oldest first: a hundred bytes each."""
+        query = {"member": member_id, "kind": {"$ne": ENDED}}
+        found = self._journal.find(query, {"_id": 1}).sort("seq", ASCENDING)
+        return [each["_id"] for each in found]
 
     def _newest(self, member_id: str) -> Document | None:
         wanted = {"seq": 1, "kind": 1}
         return self._journal.find_one({"member": member_id}, wanted, sort=[("seq", DESCENDING)])
 
-    def _erase_chunk(self, member_id: str, head: int) -> int:
-        """Put shells in the place of the oldest entries; how many."""
+    def _erase_chunk(self, entry_ids: Sequence[ObjectId], head: int) -> int:
+        """Put shells in the place of entries; how many."""
         count = 0
 
         def write(session: ClientSession) -> None:
             nonlocal count
-            query = {"member": member_id, "kind": {"$ne": ENDED}}
-            found = self._journal.find(query, session=session).sort("seq", ASCENDING)
-            entries = list(found.limit(ENTRIES_A_CHUNK))
+            query = {"_id": {"$in": list(entry_ids)}}
+            entries = list(self._journal.find(query, session=session).sort("seq", ASCENDING))
             count = len(entries)
             if entries:
                 shells = _shells(entries, head)

@@ -309,3 +309,29 @@ def findings_of(parts: Parts, members: Sequence[str]) -> list[Any]:
         )
         found += report.findings
     return found
+
+
+def test_what_comes_in_between_is_unnamed_before_it_goes(parts: Parts) -> None:
+    """A transfer that is written into the place of an entry that went a moment ago."""
+    rules, member, other = published(parts), enrolled(parts), enrolled(parts)
+    for each in (member, other):
+        assert is_written(parts, each, bought(0, "web"), rules)
+    come = iter([True])
+
+    class Interrupted(JournalEraser):
+        """Meets a writer between the look at others and the removal of the member's own."""
+
+        def _others(self, member_id: str) -> dict[str, set[str]]:
+            found = super()._others(member_id)
+            if next(come, False):
+                # As one that had read the journal before it was ended.
+                ended = {"member": member_id, "kind": ENDED}
+                parts.database["journal"].delete_many(ended)
+                assert give(parts, rules, other, member, "between")
+                self.end(member_id)
+            return found
+
+    eraser = Interrupted(parts.database, parts.secrecy)
+    eraser.erase(member)
+    eraser.erase(member)
+    assert left(parts, member, "between") == []
