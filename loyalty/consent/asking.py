@@ -12,6 +12,7 @@ from loyalty.consent.model import (
     OBJECTED,
     PENDING,
     REFUSED,
+    UNSTATED,
     AgeUnknownError,
     Change,
     GuardianRequiredError,
@@ -36,7 +37,7 @@ GUARDIAN = "guardian"
 # What a member has a say in: consent, and by objection (Art. 21) a legitimate interest.
 DECIDED_ON = frozenset({"consent", "legitimate_interest"})
 # A yes said over these may be somebody else's: the address has to answer for itself.
-UNPROVEN_METHODS = frozenset({"form", "till"})
+UNPROVEN_METHODS = frozenset({"form", "till", UNSTATED})
 
 
 def require_known(names: Sequence[str], purposes: Mapping[str, Purpose]) -> None:

@@ -39,7 +39,19 @@ PURPOSES = (
 # The only built-in purpose that is agreed to channel by channel; the others hold everywhere.
 PURPOSES_BY_CHANNEL = frozenset({MARKETING})
 MARKETING_CHANNELS = ("email", "sms", "phone", "push", "post", "social")
-METHODS = ("form", "till", "call", "import", "browser_signal", "link", "guardian", "request")
+METHODS = (
+    "form",
+    "till",
+    "call",
+    "import",
+    "browser_signal",
+    "link",
+    "guardian",
+    "request",
+    "unstated",
+)
+# What a server's call counts as that does not say how the member decided: no act of the member's.
+UNSTATED = "unstated"
 # A grant by one of these is the member's own act, so it lifts an objection.
 OWN_METHODS = frozenset({"form", "call", "link", "guardian"})
 LANGUAGE_PATTERN = "^[a-z]{2}(-[A-Z]{2})?$"

@@ -27,7 +27,7 @@ MONTHS_MAX = 120
 
 
 class WeakerBasisError(ConflictError):
-    """A built-in purpose would stand on less than it does."""
+    """A built-in purpose would stand on something else than it does."""
 
     code = "weaker_basis"
     title = "A built-in purpose keeps its lawful basis"
@@ -114,13 +114,13 @@ def built_in() -> Mapping[str, Purpose]:
 
 
 def check_basis(purpose: Purpose, place: str) -> None:
-    """Hold a built-in purpose to its basis: it may be made to ask for consent, never less.
+    """Hold a built-in purpose to its basis: the gate knows it by that.
 
     Raises:
-        WeakerBasisError: it would stand on something weaker.
+        WeakerBasisError: it would stand on another one.
     """
     own = built_in().get(purpose.name)
-    if own and purpose.basis not in (own.basis, CONSENT):
+    if own and purpose.basis != own.basis:
         mistake = FieldError(place, f"Stands on {own.basis}.")
         raise WeakerBasisError(mistake.message, errors=(mistake,))
 

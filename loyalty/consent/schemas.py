@@ -15,6 +15,7 @@ from loyalty.consent.model import (
     PURPOSES,
     PURPOSES_BY_CHANNEL,
     STATUSES,
+    UNSTATED,
 )
 from loyalty.consent.notices import LANGUAGES_MAX, NOTICE_CHARS_MAX
 from loyalty.consent.purposes import BASES, MINORS, MONTHS_MAX, PURPOSE_PATTERN, PURPOSES_MAX
@@ -176,7 +177,7 @@ class ConsentsWriteSchema(Input):
     """What a member decided, and how."""
 
     decisions = Items(fields.Nested(DecisionSchema), 50, length_min=1, required=True)
-    method = Choice(METHODS, load_default="form")
+    method = Choice(METHODS, load_default=UNSTATED)
     notice_version = Text(
         64, pattern=VERSION_PATTERN, metadata={"description": "The notice that the person saw."}
     )
@@ -287,7 +288,7 @@ class AgeSchema(Input):
     born_on = Text(
         10, length_min=10, pattern=DAY_PATTERN, form="a day, such as 2010-05-31", required=True
     )
-    method = Choice(METHODS, load_default="form")
+    method = Choice(METHODS, load_default=UNSTATED)
 
 
 class ShownAgeSchema(Output):

@@ -14,6 +14,7 @@ from loyalty.consent import ages, due, gpc, imports, opt_in, service
 from loyalty.consent.ages import ImplausibleAgeError
 from loyalty.consent.model import (
     RIGHTS,
+    UNSTATED,
     AgeUnknownError,
     AlreadyConfirmedError,
     DecidedInFutureError,
@@ -78,7 +79,7 @@ if TYPE_CHECKING:
 blp = Blueprint("consent", __name__, description="What members agree to, and the records of it.")
 
 # What a browser's token may say of how a decision was made; the rest only the shop can know.
-TOKEN_METHODS = frozenset({"form"})
+TOKEN_METHODS = frozenset({"form", UNSTATED})
 _FLAG_EXAMPLE = {
     "purpose": "personalisation",
     "channel": None,
@@ -230,11 +231,15 @@ def write(body: dict[str, Any], member_id: str) -> Answer:
     What is not named stays as it was. `{"purpose": "marketing", "granted": false}` without a
     channel withdraws from all of them; with `"objection": true` only the member's own later yes
     can lift it. A yes for a channel with double opt-in is `pending`, which counts as no, until the
-    link that is sent there is used. With `Sec-GPC: 1` the browser's refusal is recorded too, of
-    what the body does not name.
+    link that is sent there is used. A server says by `method` how the member decided: what it
+    leaves out counts as `unstated`, which lifts no objection. With `Sec-GPC: 1` the browser's
+    refusal is recorded too, of what the body does not name.
     """
-    if g.caller.member_id is not None and body["method"] not in TOKEN_METHODS:
-        raise MethodForbiddenError
+    if g.caller.member_id is not None:
+        # What a browser does not say is its form: the member's own act.
+        if body["method"] not in TOKEN_METHODS:
+            raise MethodForbiddenError
+        body = {**body, "method": "form"}
     consents, members = provided(ConsentStore), provided(MemberStore)
     done = service.recorded(
         member_id,

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from loyalty.kit.mongo import Document
 
 ENTRIES_A_CHUNK = 200
+# More than are written at one member within the deadline of a request.
+PLACES_HELD = 1000
 END_ATTEMPTS_MAX = 1000
 ROUNDS_MAX = 100
 # By then no writer is left that read the journal before its end: then the end goes too.
@@ -101,7 +103,7 @@ class JournalEraser:
             others = self._others(member_id)
             renamed += sum(self._unname(each, member_id, keys) for each, keys in others.items())
             for begin in range(0, len(known), ENTRIES_A_CHUNK):
-                erased += self._erase_chunk(known[begin : begin + ENTRIES_A_CHUNK], head)
+                erased += self._erase_chunk(member_id, known[begin : begin + ENTRIES_A_CHUNK], head)
             if not known:
                 break
         return {"journal": erased, "journal_of_others": renamed}
@@ -112,11 +114,20 @@ class JournalEraser:
         found = self._journal.find(query, {"_id": 1}).sort("seq", ASCENDING)
         return [each["_id"] for each in found]
 
+    def _ends(self, member_id: str, entries: Sequence[Document], head: int) -> list[Document]:
+        """An end in each of the newest places that become free.
+
+        Whoever read an old head, and is only now about to write on it, must still meet something.
+        """
+        at = self._clock()
+        places = [each["seq"] for each in entries if each["seq"] > head - PLACES_HELD]
+        return [end_of(member_id, seq, at=at) for seq in places]
+
     def _newest(self, member_id: str) -> Document | None:
         wanted = {"seq": 1, "kind": 1}
         return self._journal.find_one({"member": member_id}, wanted, sort=[("seq", DESCENDING)])
 
-    def _erase_chunk(self, entry_ids: Sequence[ObjectId], head: int) -> int:
+    def _erase_chunk(self, member_id: str, entry_ids: Sequence[ObjectId], head: int) -> int:
         """Put shells in the place of entries; how many."""
         count = 0
 
@@ -128,8 +139,9 @@ class JournalEraser:
             if entries:
                 shells = _shells(entries, head)
                 ids = [each["_id"] for each in entries]
+                ends = self._ends(member_id, entries, head)
                 self._journal.delete_many({"_id": {"$in": ids}}, session=session)
-                self._journal.insert_many(shells, session=session)
+                self._journal.insert_many([*shells, *ends], session=session)
 
         transact(self._client, write)
         return count

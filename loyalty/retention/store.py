@@ -45,6 +45,7 @@ class RetentionStore:
         self._members = database["members"]
         self._journal = database["journal"]
         self._consents = database["consents"]
+        self._requests = database["privacy_requests"]
 
     def create_indexes(self) -> None:
         """Idempotent."""
@@ -134,6 +135,8 @@ class RetentionStore:
             language = record.get("language") or language
         if last_at < enough:
             last_at = self._newest_act(member_id, last_at, enough, passive)
+        if last_at < enough and self._is_kept(member_id):
+            return None
         is_ended = newest["kind"] == ENDED
         return Seen(member["status"], last_at, language, is_ended, newest["seq"])
 
@@ -190,6 +193,16 @@ class RetentionStore:
         """Forget that a member was warned; see `vault.model.Holder`."""
         deleted = self._warnings.delete_one({"_id": member_id}).deleted_count
         return {"retention_warnings": deleted}
+
+    def _is_kept(self, member_id: str) -> bool:
+        """Whether the member asked to keep the data (Art. 18), or waits for an answer."""
+        record = self._consents.find_one(
+            {"member": member_id}, {"restricted": 1}, sort=[("seq", DESCENDING)]
+        )
+        if record and record.get("restricted"):
+            return True
+        query = {"member": member_id, "is_open": True}
+        return self._requests.find_one(query, {"_id": 1}) is not None
 
     def _newest_record(self, member_id: str) -> Document | None:
         """The newest decision of the member's own: one step of the index, rarely a few."""

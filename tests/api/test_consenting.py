@@ -167,3 +167,18 @@ def test_every_decision_stays_on_record_newest_first(shop: Api, member: str) -> 
 def test_nobody_decides_nothing(shop: Api) -> None:
     decisions = {"decisions": [{"purpose": "analytics", "granted": True}]}
     shop.put("/v1/members/m_" + "0" * 32 + "/consents", decisions, expect=404)
+
+
+def test_only_a_yes_that_is_known_to_be_the_members_own_lifts_an_objection(
+    shop: Api, member: str
+) -> None:
+    path = f"/v1/members/{member}/consents"
+    objection = {"purpose": "marketing", "granted": False, "objection": True}
+    shop.put(path, {"decisions": [objection], "method": "form"}, expect=200)
+    yes = {"purpose": "marketing", "channel": "email", "granted": True}
+    for unknown in ({}, {"method": "till"}):
+        record = shop.put(path, {"decisions": [yes], **unknown}, expect=200).get_json()
+        assert record["method"] == unknown.get("method", "unstated")
+        assert not flags(shop, member)["marketing:email"]
+    shop.put(path, {"decisions": [yes], "method": "call"}, expect=200)
+    assert flags(shop, member)["marketing:email"]

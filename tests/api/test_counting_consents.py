@@ -53,7 +53,10 @@ def test_decisions_are_counted_by_all_that_the_shop_asks(api: Api) -> None:
         (each["purpose"], each["channel"], each["method"]): each["decisions"]
         for each in body["totals"]
     }
-    assert totals == {("personalisation", None, "form"): 2, ("marketing", "email", "form"): 1}
+    assert totals == {
+        ("personalisation", None, "unstated"): 2,
+        ("marketing", "email", "unstated"): 1,
+    }
     assert len(body["periods"]) == 30
     assert body["periods"][-1]["counts"] == body["totals"]
 
@@ -154,7 +157,7 @@ def test_it_is_a_page_without_script_and_a_table(api: Api) -> None:
     sheet = api.get(PATH, headers={"Accept": "text/csv"}, expect=200).get_data(as_text=True)
     rows = list(csv.reader(io.StringIO(sheet, newline="")))
     today = now().date().isoformat()
-    assert rows[1:] == [[today, today, "marketing", "email", "form", rows[1][5], "1"]]
+    assert rows[1:] == [[today, today, "marketing", "email", "unstated", rows[1][5], "1"]]
 
 
 def test_only_who_may_sees_it(api: Api, parts: Parts) -> None:

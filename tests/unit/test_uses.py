@@ -39,6 +39,13 @@ READERS = {
     "members": {"about", "addresses", "get"},
     "scan": {"documents", "entries", "heads", "heads_page"},
     "consents": {"page", "said", "standing", "standings", "standing_on", "get"},
+    "outbox": {"waiting", "held"},
+    "requests": {"get", "page", "open_of", "held", "to_erase"},
+    "accesslog": {"page", "held"},
+    "households": {"of", "get", "pool_of", "held"},
+    "referrals": {"of", "code_of", "by_code", "held"},
+    "rewards": {"taken", "held"},
+    "holder": {"held"},
 }
 GATES = {"ask", "permit", "permits", "permits_for", "require"}
 ROOT = Path(__file__).parents[2]
