@@ -10,12 +10,13 @@ from pymongo import DeleteOne
 
 from loyalty.accesslog.model import Place, Tally
 from loyalty.consent.model import Decision
-from loyalty.consent.service import record
+from loyalty.consent.service import record, restrict
 from loyalty.journal.appending import append
 from loyalty.journal.model import StaleHeadError
 from loyalty.kit.errors import CarnetError
 from loyalty.members.model import Member
 from loyalty.members.service import new_member_id
+from loyalty.privacy.requests import open_request
 from loyalty.retention.model import Applied, LeaseTakenError, RetentionBusyError, Rules, Sweep
 from loyalty.retention.service import Keeper, RuleBook, apply_rules
 from tests.builders import draft, dump, engagement, permit, published, purchase
@@ -161,6 +162,26 @@ def test_what_is_no_act_of_the_member_keeps_nobody(
     else:
         decides(parts, member, at, passive)
     assert run(keeper, START).counts == {"warned": 1}
+
+
+def test_who_asked_to_keep_the_data_or_waits_for_an_answer_is_kept(
+    parts: Parts, eraser: Eraser
+) -> None:
+    restricted, waiting = member_since(parts), member_since(parts)
+    keeper, at = keeper_of(parts, eraser), LONG_AGO
+    how: dict[str, Any] = {
+        "at": at,
+        "by": "tests",
+        "method": "request",
+        "consents": parts.consents,
+        "members": parts.members,
+    }
+    restrict(restricted, restricted=True, **how)
+    open_request(waiting, "rectification", proof="shop", at=at, by="tests", desk=parts.desk)
+    assert run(keeper, START).counts == {}
+    restrict(restricted, restricted=False, **how)
+    parts.database["privacy_requests"].update_one({"member": waiting}, {"$unset": {"is_open": 1}})
+    assert run(keeper, START).counts == {"warned": 2}
 
 
 def test_a_purchase_that_arrives_late_counts_when_it_happened(
