@@ -71,7 +71,7 @@ def test_the_table_of_the_specification_on_a_read(
     shown = speaker.client.get(path, headers=all_headers).get_json()
     assert (shown["reason"] == "browser_signal") is counts
     assert not shown["personalised"]
-    assert methods(parts, member) == ["form", *["browser_signal"] * counts]
+    assert methods(parts, member) == ["unstated", *["browser_signal"] * counts]
     for purpose in gpc.SIGNALLED:
         found = gate.permit(member, purpose, at=now(), consents=parts.consents)
         assert (found is None) is counts
@@ -92,7 +92,7 @@ def test_the_table_of_the_specification_on_a_write(
     all_headers = [("Authorization", f"Bearer {shop.key}"), *headers]
     answer = shop.client.post("/v1/engagements", json=body, headers=all_headers)
     assert answer.status_code == (403 if counts else 201), answer.data
-    assert methods(parts, member) == ["form", *["browser_signal"] * counts]
+    assert methods(parts, member) == ["unstated", *["browser_signal"] * counts]
 
 
 def test_it_is_recorded_once_however_often_it_comes(shop: Api, parts: Parts, member: str) -> None:
@@ -125,12 +125,12 @@ def test_a_yes_that_comes_with_the_signal_is_kept_and_the_signal_still_counts(
 ) -> None:
     body = {"decisions": [{"purpose": "personalisation", "granted": True}]}
     shop.put(f"/v1/members/{member}/consents", body, headers=SIGNAL, expect=200)
-    assert methods(parts, member) == ["form", "browser_signal"]
+    assert methods(parts, member) == ["unstated", "browser_signal"]
     path = f"/v1/members/{member}/recommendations"
     for _ in range(2):
         shown = shop.get(path, headers=SIGNAL, expect=200).get_json()
         assert (shown["personalised"], shown["reason"]) == (False, "browser_signal")
-    assert methods(parts, member) == ["form", "browser_signal"]
+    assert methods(parts, member) == ["unstated", "browser_signal"]
     assert shop.get(path, expect=200).get_json()["reason"] != "no_consent"
     for purpose, agrees in (("personalisation", True), ("sharing", False), ("analytics", False)):
         found = gate.permit(member, purpose, at=now(), consents=parts.consents)
