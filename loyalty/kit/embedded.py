@@ -38,6 +38,7 @@ STOP_SECONDS_MAX = 20.0
 LOCK_SECONDS_MAX = 10.0
 _PR_SET_PDEATHSIG = 1
 _ALREADY_INITIALIZED = 23
+_UNAUTHORIZED = 13
 
 
 class EmbeddedDatabaseError(Exception):
@@ -248,7 +249,8 @@ def _is_primary(client: MongoClient[Any], path: Path) -> bool:
         elif hello.get("me") != str(path) and not hello.get("isWritablePrimary"):
             _move(client, path)
     except OperationFailure as error:
-        if error.code != _ALREADY_INITIALIZED:
+        # A server with users answers before it knows its set again, and refuses a new one.
+        if error.code not in (_ALREADY_INITIALIZED, _UNAUTHORIZED):
             raise
     except PyMongoError:
         return False
