@@ -15,7 +15,6 @@ from bson.errors import InvalidId
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from loyalty.journal.adopting import adopt
 from loyalty.journal.codec import entry_from_document, entry_to_document, state_from_document
 from loyalty.journal.model import (
     ENDED,
@@ -76,8 +75,7 @@ class JournalStore:
         self._group = GroupInsert(self._journal, timeout_seconds=timeout_seconds)
 
     def create_indexes(self) -> None:
-        """Idempotent. A journal of an earlier form is brought into today's first."""
-        adopt(self._journal, self._secrecy)
+        """Idempotent."""
         head = [("member", ASCENDING), ("seq", DESCENDING)]
         self._journal.create_indexes(
             [
