@@ -17,15 +17,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from recommend.model import Model, Popular, Settings, Weights
+from recommend.model import Model
+from recommend.packing import ARRAYS, check_sizes, check_values, pack, unpack, values_of
 
 FORMAT = 1
 """Number of the layout of a version; another number is refused."""
@@ -41,18 +41,6 @@ VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z", re.ASCII)
 """No dot: so no path, no `.tmp-`, nothing hidden."""
 TEMPORARY = ".tmp-"
 
-# Kind and item size of each array's dtype; the kind "S" has any size.
-ARRAYS = {
-    "items": ("S", 1),
-    "factors": ("f4", 2),
-    "gram": ("f8", 2),
-    "item_people": ("i4", 1),
-    "popular_ptr": ("i8", 1),
-    "popular_items": ("i4", 1),
-    "popular_scores": ("f4", 1),
-}
-
-Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 Fact: TypeAlias = str | int | float | bool | Mapping[str, "Fact"] | None
 Meta: TypeAlias = dict[str, Any]
 
@@ -96,8 +84,14 @@ def save(
     if target.exists():
         raise ArtefactError(f"model version {version} exists already")
     with _temporary(target) as directory:
-        sums = {f"{name}.npy": _write_array(directory, name, a) for name, a in _pack(model).items()}
-        meta = _meta(model, created_at, sums) | {"facts": dict(facts or {})}
+        sums = {f"{name}.npy": _write_array(directory, name, a) for name, a in pack(model).items()}
+        meta = {
+            "format": FORMAT,
+            "created_at": created_at,
+            **values_of(model),
+            "files": sums,
+            "facts": dict(facts or {}),
+        }
         _write(directory / META, json.dumps(meta, indent=2, allow_nan=False).encode())
         _sync_directory(directory)
         # Fails on a directory that was filled meanwhile, and so never overwrites a version.
@@ -171,10 +165,10 @@ def load(root: Path, version: str, *, verify: bool = True) -> Model:
         if verify:
             _check_sums(directory, meta["files"])
         arrays = {name: _map(directory / f"{name}.npy", *ARRAYS[name]) for name in ARRAYS}
-        _check_sizes(arrays, meta)
+        check_sizes(arrays, meta)
         if verify:
-            _check_values(arrays)
-        return _unpack(arrays, meta)
+            check_values(arrays)
+        return unpack(arrays, meta)
     except (OSError, ValueError, TypeError, LookupError, EOFError) as error:
         raise ArtefactError(f"model {version} is broken: {error}") from error
 
@@ -339,47 +333,6 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _pack(model: Model) -> Arrays:
-    lists = list(model.popular.values())
-    return {
-        "items": model.items,
-        "factors": model.factors,
-        "gram": model.gram,
-        "item_people": model.item_people,
-        "popular_ptr": np.cumsum([0, *(len(one.items) for one in lists)], dtype=np.int64),
-        "popular_items": np.concatenate([one.items for one in lists]),
-        "popular_scores": np.concatenate([one.scores for one in lists]),
-    }
-
-
-def _meta(model: Model, created_at: float, sums: Mapping[str, str]) -> Meta:
-    return {
-        "format": FORMAT,
-        "created_at": created_at,
-        "settings": asdict(model.settings),
-        "weights": asdict(model.weights),
-        "n_items": len(model.items),
-        "n_factors": model.factors.shape[1],
-        "places": list(model.popular),
-        "files": dict(sums),
-    }
-
-
-def _unpack(arrays: Arrays, meta: Meta) -> Model:
-    bounds = list(pairwise(arrays["popular_ptr"].tolist()))
-    items, scores = arrays["popular_items"], arrays["popular_scores"]
-    lists = [Popular(items[first:last], scores[first:last]) for first, last in bounds]
-    return Model(
-        items=arrays["items"],
-        factors=arrays["factors"],
-        gram=arrays["gram"],
-        item_people=arrays["item_people"],
-        popular=dict(zip(meta["places"], lists, strict=True)),
-        weights=Weights(**meta["weights"]),
-        settings=Settings(**meta["settings"]),
-    )
-
-
 def _map(path: Path, kind: str, dimensions: int) -> npt.NDArray[Any]:
     # A plain view of the map: `np.memmap` itself slows down every slice taken of it.
     values = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
@@ -392,32 +345,3 @@ def _check_sums(directory: Path, sums: Mapping[str, str]) -> None:
     for name in ARRAYS:
         if _sha256(directory / f"{name}.npy") != sums[f"{name}.npy"]:
             raise ValueError(f"{name}.npy is not what was saved (SHA-256)")
-
-
-def _check_sizes(arrays: Arrays, meta: Meta) -> None:
-    n_items, n_factors = meta["n_items"], meta["n_factors"]
-    listed = int(arrays["popular_ptr"][-1])
-    wanted = {
-        "items": (n_items,),
-        "factors": (n_items, n_factors),
-        "gram": (n_factors, n_factors),
-        "item_people": (n_items,),
-        "popular_ptr": (len(meta["places"]) + 1,),
-        "popular_items": (listed,),
-        "popular_scores": (listed,),
-    }
-    if wrong := [name for name, shape in wanted.items() if arrays[name].shape != shape]:
-        raise ValueError(f"sizes do not fit together: {', '.join(wrong)}")
-
-
-def _check_values(arrays: Arrays) -> None:
-    items, listed, ptr = arrays["items"], arrays["popular_items"], arrays["popular_ptr"]
-    checks = {
-        "items are sorted": bool((items[:-1] < items[1:]).all()),
-        "factors are numbers": bool(np.isfinite(arrays["factors"]).all()),
-        "gram is of numbers": bool(np.isfinite(arrays["gram"]).all()),
-        "lists have bounds": int(ptr[0]) == 0 and bool((np.diff(ptr) >= 0).all()),
-        "lists name items": bool(((listed >= 0) & (listed < len(items))).all()),
-    }
-    if wrong := [what for what, fine in checks.items() if not fine]:
-        raise ValueError(f"not so: {', '.join(wrong)}")

@@ -26,6 +26,7 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from recommend.dataset import Dataset, Ints, Names, Offsets, matrix
+from recommend.taste import NOTHING_ELSE, Context
 
 EVERYWHERE = "everywhere"
 """The place that every basket counts for."""
@@ -171,11 +172,13 @@ class Pick:
         sku: the item.
         score: higher is better; comparable within one answer only.
         part: the part that contributed most.
+        because: SKUs of the person's own that speak most for it, best first; often empty.
     """
 
     sku: str
     score: float
     part: Part
+    because: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,6 +410,7 @@ def rank(
     limit: int,
     *,
     exclude: Exclude = (),
+    context: Context = NOTHING_ELSE,
 ) -> list[Pick]:
     """The best items for one member, best first; items already bought are among them.
 
@@ -419,6 +423,7 @@ def rank(
         places: most specific first; the first `PLACES_MAX` count.
         limit: most picks to give, 0 to `LIMIT_MAX`.
         exclude: SKUs never to give.
+        context: what else is known: cart, page, feedback.
 
     Raises:
         ValueError: limit is out of range.
@@ -428,10 +433,11 @@ def rank(
     scores = score(model, history, places)
     total = blend(scores, model.weights)
     excluded = _test(exclude)
+    in_cart = frozenset(context.cart)
     chosen: list[tuple[int, str]] = []
     for best in _widening(total, _limit(limit)):
         named = ((n, _sku(model, scores, n)) for n in best.tolist())
-        chosen = [(n, sku) for n, sku in named if not excluded(sku)][:limit]
+        chosen = [(n, sku) for n, sku in named if sku not in in_cart and not excluded(sku)][:limit]
         if len(chosen) == limit:
             break
     return [Pick(sku, float(total[n]), _part(model, scores, n)) for n, sku in chosen]

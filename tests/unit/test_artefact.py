@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommend import artefact
+from recommend import artefact, packing
 from recommend.artefact import ArtefactError, Shelf, current, describe, load, promote, prune, save
 from recommend.dataset import Basket, build
 from recommend.model import Model, Settings, Weights, popular, rank, train
@@ -164,7 +164,7 @@ def pickled(path: Path) -> None:
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
 
 
-@pytest.mark.parametrize("name", sorted(artefact.ARRAYS))
+@pytest.mark.parametrize("name", sorted(packing.ARRAYS))
 @pytest.mark.parametrize("damage", [flip, cut, empty, pickled, Path.unlink])
 def test_a_damaged_array_is_refused(root: Path, name: str, damage: Callable[[Path], None]) -> None:
     damage(root / "v1" / f"{name}.npy")
@@ -172,7 +172,7 @@ def test_a_damaged_array_is_refused(root: Path, name: str, damage: Callable[[Pat
         load(root, "v1")
 
 
-@pytest.mark.parametrize("name", sorted(artefact.ARRAYS))
+@pytest.mark.parametrize("name", sorted(packing.ARRAYS))
 @pytest.mark.parametrize("damage", [cut, empty, pickled, Path.unlink])
 def test_gross_damage_is_seen_without_checksums(
     root: Path, name: str, damage: Callable[[Path], None]
