@@ -58,6 +58,7 @@ import loyalty.versions.views
 import loyalty.web.leaving
 import loyalty.web.preferences
 import loyalty.web.views
+import recommend.experiments.views
 import recommend.feedback.views
 import recommend.views
 from loyalty.access import model as keys
@@ -149,6 +150,11 @@ from loyalty.versions.store import VersionStore
 from loyalty.web.backing import Centre
 from loyalty.web.sessions import Door
 from recommend.artefact import Shelf
+from recommend.experiments import tables as experiment_tables
+from recommend.experiments.model import ExperimentNotFoundError
+from recommend.experiments.results import results as experiment_results
+from recommend.experiments.service import Experiments, Shelves
+from recommend.experiments.store import ExperimentStore
 from recommend.feedback.store import FeedbackStore
 from recommend.jobs import train_and_promote
 from recommend.service import Popularity, Sources
@@ -191,6 +197,7 @@ BLUEPRINTS = (
     loyalty.counts.views.blp,
     recommend.views.blp,
     recommend.feedback.views.blp,
+    recommend.experiments.views.blp,
     loyalty.privacy.views.blp,
     loyalty.operation.views.blp,
 )
@@ -247,6 +254,7 @@ class Parts(NamedTuple):
     register: RegisterStore
     counts: CountStore
     feedback: FeedbackStore
+    experiments: ExperimentStore
     requests: RequestStore
     codes: CodeStore
     erasures: ErasureStore
@@ -334,7 +342,13 @@ class Parts(NamedTuple):
         """What a recommendation reads."""
         since = RuleBook(self.retention).history_since
         return Sources(
-            self.journal, self.consents, self.members, self.catalogue, since, self.feedback
+            self.journal,
+            self.consents,
+            self.members,
+            self.catalogue,
+            since,
+            self.feedback,
+            Experiments(self.experiments),
         )
 
 
@@ -385,6 +399,7 @@ def assemble(settings: Settings, uri: str) -> Parts:
         register=RegisterStore(database),
         counts=CountStore(database),
         feedback=FeedbackStore(database),
+        experiments=ExperimentStore(database),
     )
 
 
@@ -424,6 +439,7 @@ def _create_indexes(parts: Parts) -> None:
         parts.retention,
         parts.counts,
         parts.feedback,
+        parts.experiments,
     ):
         store.create_indexes()
 
@@ -562,6 +578,8 @@ def _provided(settings: Settings, parts: Parts, runner: Runner) -> dict[type, An
         # A quarter of the threads at most: the rest is for the tills that are online.
         Turnstile: Turnstile(max(1, settings.threads // 4)),
         Sources: sources,
+        Experiments: sources.experiments,
+        Shelves: Shelves(settings.model_dir),
         Shelf: Shelf(settings.model_dir),
         Popularity: Popularity(sources),
         Centre: _centre(settings, parts, runner),
@@ -647,6 +665,9 @@ def _document(app: Flask) -> None:
     member_id = {"type": "string", "pattern": loyalty.members.model.MEMBER_ID_PATTERN}
     app.url_map.converters["member"] = loyalty.members.views.MemberIdConverter
     api.register_converter(loyalty.members.views.MemberIdConverter, lambda _: member_id)
+    named = recommend.experiments.views.NameConverter
+    app.url_map.converters["experiment"] = named
+    api.register_converter(named, lambda _: {"type": "string", "pattern": f"^{named.regex}$"})
     redemption = loyalty.rewards.views.RedemptionIdConverter
     redemption_id = {"type": "string", "pattern": f"^{redemption.regex}$"}
     app.url_map.converters["redemption"] = redemption
@@ -944,6 +965,27 @@ def train_command(settings: Settings, *, if_missing: bool) -> None:
     )
 
 
+@main.command("experiments")
+@click.argument("name", required=False)
+@click.pass_obj
+def experiments_command(settings: Settings, name: str | None) -> None:
+    """List experiments, or compare the variants of one with its control."""
+    with _opened(settings) as parts, _refusals(), _bars() as bars:
+        if name is None:
+            tables_, verdict = [experiment_tables.list_table(parts.experiments.all())], ""
+        else:
+            found = experiment_results(
+                parts.experiments.get(name),
+                at=now(),
+                sources=parts.sources,
+                batch_seconds=settings.database_timeout_seconds * 5,
+                progress=lambda done: bars("members", done, done),
+            )
+            tables_, verdict = [experiment_tables.results_table(found)], found.verdict
+    _print(tables_)
+    click.echo(verdict, nl=bool(verdict))
+
+
 @main.command("simulate")
 @click.argument("file", type=click.File("rb"))
 @click.option("--from", "starts_at", help="RFC 3339; the journal's beginning if absent.")
@@ -1004,6 +1046,7 @@ def _refusals() -> Iterator[None]:
         RetentionBusyError,
         BackwardSpanError,
         TooManyPeriodsError,
+        ExperimentNotFoundError,
     ) as error:
         raise click.ClickException(error.detail) from error
 

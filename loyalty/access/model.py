@@ -44,6 +44,8 @@ SCOPES: dict[str, str] = {
     "notices:write": "publish notices",
     "recommendations:read": "read recommendations for a member",
     "feedback:write": "report what members looked at, clicked and were shown",
+    "experiments:read": "read experiments and what their variants have shown",
+    "experiments:write": "make, start and stop experiments",
     "picks:read": "stream picks for a whole audience",
     "tokens:write": "mint a browser token for a member",
     "privacy:read": "follow requests of members to exercise their rights, and the register",

@@ -140,6 +140,10 @@ USES: dict[str, Use] = {
     "loyalty.web.backing.unsubscribe": _RIGHTS,
     "loyalty.web.backing.withdraw_all": _RIGHTS,
     "loyalty.web.rights.require_staying": _RIGHTS,
+    "recommend.experiments.results._facts": Use((PERSONALISATION,)),
+    "recommend.experiments.results.results": Use(
+        (PERSONALISATION,), "recommend.experiments.results._facts"
+    ),
     "recommend.feedback.service._kept": Use((PERSONALISATION,)),
     "recommend.feedback.service._written": Use(
         (PERSONALISATION,), "recommend.feedback.service._kept"

@@ -134,7 +134,8 @@ CATEGORIES: dict[str, Category] = {
     "catalogue": Category("products, stores, rewards, stock", kept=_SHOP, is_personal=False),
     "programme": Category("rules and their versions, budgets", kept=_SHOP, is_personal=False),
     "configuration": Category(
-        "API keys as hashes, notices, purposes, rules of retention, tills' last numbers",
+        "API keys as hashes, notices, purposes, rules of retention, experiments, tills' last "
+        "numbers",
         kept=_SHOP,
         is_personal=False,
     ),
@@ -166,6 +167,7 @@ COLLECTIONS: dict[str, tuple[str, ...]] = {
     "messages": ("messages",),
     "access_log": ("access",),
     "feedback": ("feedback",),
+    "experiments": ("configuration",),
     "retention": ("configuration",),
     "retention_warnings": ("retention",),
     "privacy_requests": ("requests",),
