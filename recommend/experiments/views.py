@@ -118,7 +118,12 @@ def show_experiment(name: str) -> Answer:
 @blp.arguments(ExperimentWriteSchema, example=_WISH)
 @blp.response(200, ExperimentSchema, example=_EXPERIMENT)
 @blp.raises(
-    ExperimentFixedError, ExperimentsOverlapError, ExperimentBusyError, TooManyExperimentsError
+    ExperimentFixedError,
+    ExperimentsOverlapError,
+    ExperimentBusyError,
+    TooManyExperimentsError,
+    # For what cannot be a name at all.
+    ExperimentNotFoundError,
 )
 def put_experiment(body: dict[str, Any], name: str) -> Answer:
     """Make an experiment, start it, give its variants other shares, or stop it.
