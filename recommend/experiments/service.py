@@ -116,6 +116,7 @@ def put(name: str, wish: Wish, *, at: datetime, store: ExperimentStore) -> Put:
     """Make an experiment, or change one; the same again changes nothing.
 
     Raises:
+        ExperimentInconsistentError: its parts do not fit together.
         ExperimentFixedError: it has begun, and this would change what it asks.
         ExperimentsOverlapError: it would run beside another one.
         ExperimentBusyError: somebody else changes it at this moment.
