@@ -60,6 +60,7 @@ import loyalty.web.preferences
 import loyalty.web.views
 import recommend.experiments.views
 import recommend.feedback.views
+import recommend.offers.views
 import recommend.views
 from loyalty.access import model as keys
 from loyalty.access.links import LinkMint
@@ -157,6 +158,7 @@ from recommend.experiments.service import Experiments, Shelves
 from recommend.experiments.store import ExperimentStore
 from recommend.feedback.store import FeedbackStore
 from recommend.jobs import train_and_promote
+from recommend.offers.service import Desk as OfferDesk
 from recommend.service import Popularity, Sources
 
 if TYPE_CHECKING:
@@ -198,6 +200,7 @@ BLUEPRINTS = (
     recommend.views.blp,
     recommend.feedback.views.blp,
     recommend.experiments.views.blp,
+    recommend.offers.views.blp,
     loyalty.privacy.views.blp,
     loyalty.operation.views.blp,
 )
@@ -579,6 +582,7 @@ def _provided(settings: Settings, parts: Parts, runner: Runner) -> dict[type, An
         Turnstile: Turnstile(max(1, settings.threads // 4)),
         Sources: sources,
         Experiments: sources.experiments,
+        OfferDesk: OfferDesk(stores, parts.rewards, sources),
         Shelves: Shelves(settings.model_dir),
         Shelf: Shelf(settings.model_dir),
         Popularity: Popularity(sources),

@@ -80,7 +80,7 @@ USES: dict[str, Use] = {
     "loyalty.journal.returns.record_return": _PROGRAMME,
     "loyalty.journal.ripples._paid": _PROGRAMME,
     "loyalty.journal.ripples._share_of": _PROGRAMME,
-    "loyalty.journal.service._about": _PROGRAMME,
+    "loyalty.journal.service.about_of": _PROGRAMME,
     "loyalty.journal.service._resolve": _PROGRAMME,
     "loyalty.journal.service.recorded": _PROGRAMME,
     "loyalty.journal.service.reverse": _PROGRAMME,
@@ -149,6 +149,8 @@ USES: dict[str, Use] = {
         (PERSONALISATION,), "recommend.feedback.service._kept"
     ),
     "recommend.jobs.agreed_baskets": Use((PERSONALISATION,)),
+    "recommend.offers.service._holding": _PROGRAMME,
+    "recommend.offers.service._taste": Use((PERSONALISATION,), "recommend.offers.service.offers"),
     "recommend.picks._addresses": Use((MARKETING,), "recommend.picks._agreed"),
     "recommend.picks._ready": Use((PERSONALISATION, MARKETING), "recommend.picks._agreed"),
     "recommend.service.Popularity._make": Use((PERSONALISATION,)),
