@@ -156,6 +156,7 @@ from recommend.experiments.model import ExperimentNotFoundError
 from recommend.experiments.results import results as experiment_results
 from recommend.experiments.service import Experiments, Shelves
 from recommend.experiments.store import ExperimentStore
+from recommend.feedback import withdrawn
 from recommend.feedback.store import FeedbackStore
 from recommend.jobs import train_and_promote
 from recommend.offers.service import Desk as OfferDesk
@@ -508,6 +509,13 @@ def keeper(parts: Parts) -> Keeper:
         Sweep("jobs_days", "jobs", parts.jobs.old, parts.jobs.sweep),
         Sweep("requests_months", "requests", parts.requests.old, parts.requests.sweep),
         Sweep("feedback_months", "feedback", parts.feedback.old, feedback.sweep),
+        # Whatever its age: the consent that it was kept with is gone.
+        Sweep(
+            "feedback_months",
+            "feedback_withdrawn",
+            lambda _: withdrawn.count(feedback, parts.consents, at=now()),
+            lambda _: withdrawn.sweep(feedback, parts.consents, at=now()),
+        ),
     )
     eraser = _eraser(parts, lambda *_: None)
 

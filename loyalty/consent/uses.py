@@ -148,6 +148,7 @@ USES: dict[str, Use] = {
     "recommend.feedback.service._written": Use(
         (PERSONALISATION,), "recommend.feedback.service._kept"
     ),
+    "recommend.feedback.withdrawn._withdrawn": _RIGHTS,
     "recommend.jobs.agreed_baskets": Use((PERSONALISATION,)),
     "recommend.offers.service._holding": _PROGRAMME,
     "recommend.offers.service._taste": Use((PERSONALISATION,), "recommend.offers.service.offers"),
