@@ -140,9 +140,13 @@ USES: dict[str, Use] = {
     "loyalty.web.backing.unsubscribe": _RIGHTS,
     "loyalty.web.backing.withdraw_all": _RIGHTS,
     "loyalty.web.rights.require_staying": _RIGHTS,
-    "recommend.jobs.agreed_baskets": Use((PERSONALISATION,)),
     "recommend.picks._addresses": Use((MARKETING,), "recommend.picks._agreed"),
     "recommend.picks._ready": Use((PERSONALISATION, MARKETING), "recommend.picks._agreed"),
     "recommend.service.Popularity._make": Use((PERSONALISATION,)),
     "recommend.service.recommend": Use((PERSONALISATION,)),
+    "recommend.training.reading.agreed_baskets": Use((PERSONALISATION,)),
+    # Who is to be left out from now on, as a number.
+    "recommend.training.withdrawals._turned": _RIGHTS,
+    "recommend.training.withdrawals.withdrawn_since": _RIGHTS,
+    "recommend.training.withdrawals.withdrew_meanwhile": _RIGHTS,
 }
