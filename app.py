@@ -58,6 +58,7 @@ import loyalty.versions.views
 import loyalty.web.leaving
 import loyalty.web.preferences
 import loyalty.web.views
+import recommend.feedback.views
 import recommend.views
 from loyalty.access import model as keys
 from loyalty.access.links import LinkMint
@@ -148,6 +149,7 @@ from loyalty.versions.store import VersionStore
 from loyalty.web.backing import Centre
 from loyalty.web.sessions import Door
 from recommend.artefact import Shelf
+from recommend.feedback.store import FeedbackStore
 from recommend.jobs import train_and_promote
 from recommend.service import Popularity, Sources
 
@@ -188,6 +190,7 @@ BLUEPRINTS = (
     loyalty.register.views.blp,
     loyalty.counts.views.blp,
     recommend.views.blp,
+    recommend.feedback.views.blp,
     loyalty.privacy.views.blp,
     loyalty.operation.views.blp,
 )
@@ -243,6 +246,7 @@ class Parts(NamedTuple):
     retention: RetentionStore
     register: RegisterStore
     counts: CountStore
+    feedback: FeedbackStore
     requests: RequestStore
     codes: CodeStore
     erasures: ErasureStore
@@ -312,6 +316,7 @@ class Parts(NamedTuple):
             Outbox(database, vault),
             AccessLog(database),
             RetentionStore(database),
+            FeedbackStore(database),
         )
 
     @property
@@ -328,7 +333,9 @@ class Parts(NamedTuple):
     def sources(self) -> Sources:
         """What a recommendation reads."""
         since = RuleBook(self.retention).history_since
-        return Sources(self.journal, self.consents, self.members, self.catalogue, since)
+        return Sources(
+            self.journal, self.consents, self.members, self.catalogue, since, self.feedback
+        )
 
 
 def assemble(settings: Settings, uri: str) -> Parts:
@@ -377,6 +384,7 @@ def assemble(settings: Settings, uri: str) -> Parts:
         retention=RetentionStore(database),
         register=RegisterStore(database),
         counts=CountStore(database),
+        feedback=FeedbackStore(database),
     )
 
 
@@ -415,6 +423,7 @@ def _create_indexes(parts: Parts) -> None:
         parts.accesslog,
         parts.retention,
         parts.counts,
+        parts.feedback,
     ):
         store.create_indexes()
 
@@ -472,11 +481,14 @@ def _retain(parts: Parts) -> JobFunction:
 
 def keeper(parts: Parts) -> Keeper:
     """What applying the rules of retention touches."""
+    # The service itself only appends to it.
+    feedback = FeedbackStore(parts.eraser_database)
     sweeps = (
         Sweep("access_log_days", "access_log", parts.accesslog.old, parts.accesslog.sweep),
         Sweep("messages_days", "messages", parts.outbox.old, parts.outbox.sweep),
         Sweep("jobs_days", "jobs", parts.jobs.old, parts.jobs.sweep),
         Sweep("requests_months", "requests", parts.requests.old, parts.requests.sweep),
+        Sweep("feedback_months", "feedback", parts.feedback.old, feedback.sweep),
     )
     eraser = _eraser(parts, lambda *_: None)
 

@@ -43,6 +43,7 @@ SCOPES: dict[str, str] = {
     "notices:read": "read notices",
     "notices:write": "publish notices",
     "recommendations:read": "read recommendations for a member",
+    "feedback:write": "report what members looked at, clicked and were shown",
     "picks:read": "stream picks for a whole audience",
     "tokens:write": "mint a browser token for a member",
     "privacy:read": "follow requests of members to exercise their rights, and the register",

@@ -140,6 +140,10 @@ USES: dict[str, Use] = {
     "loyalty.web.backing.unsubscribe": _RIGHTS,
     "loyalty.web.backing.withdraw_all": _RIGHTS,
     "loyalty.web.rights.require_staying": _RIGHTS,
+    "recommend.feedback.service._kept": Use((PERSONALISATION,)),
+    "recommend.feedback.service._written": Use(
+        (PERSONALISATION,), "recommend.feedback.service._kept"
+    ),
     "recommend.jobs.agreed_baskets": Use((PERSONALISATION,)),
     "recommend.picks._addresses": Use((MARKETING,), "recommend.picks._agreed"),
     "recommend.picks._ready": Use((PERSONALISATION, MARKETING), "recommend.picks._agreed"),

@@ -210,6 +210,14 @@ _EN = Words(
             "400 days at most",
             "you and the shop's staff who look after data protection",
         ),
+        "feedback": Category(
+            "What you looked at",
+            "To show you what suits you, while you agree to that.",
+            "consent (Art. 6(1)(a) GDPR)",
+            "what you did on the shop's pages, in its app and its e-mails",
+            "13 months at most, unless the shop says otherwise",
+            _EN_SHOP,
+        ),
         "retention": Category(
             "Warnings before an account that nobody uses is erased",
             "To erase nobody without a warning.",
@@ -394,6 +402,14 @@ _FR = Words(
             "ce programme",
             "400 jours au plus",
             "vous-même et le personnel de l’enseigne chargé de la protection des données",
+        ),
+        "feedback": Category(
+            "Ce que vous avez regardé",
+            "Pour vous montrer ce qui vous correspond, tant que vous y consentez.",
+            "consentement (art. 6, § 1, point a) du RGPD)",
+            "vos actions sur les pages de l’enseigne, dans son application et ses courriels",
+            "13 mois au plus, sauf indication contraire de l’enseigne",
+            _FR_SHOP,
         ),
         "retention": Category(
             "Avertissements avant l’effacement d’un compte inutilisé",

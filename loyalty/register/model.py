@@ -75,6 +75,11 @@ CATEGORIES: dict[str, Category] = {
         "without any activity; recommendations use the newer part of it only. After an erasure "
         "amounts and points by day stay for the accounts, without any link to a person",
     ),
+    "feedback": Category(
+        "which products a member looked at, clicked, put aside, reviewed and was shown",
+        "feedback_months",
+        "at most; kept with the consent to personalisation only, and used only while it holds",
+    ),
     "points": Category(
         "points, tiers, redemptions, gifts of points",
         "inactive_months",
@@ -135,7 +140,7 @@ CATEGORIES: dict[str, Category] = {
     ),
 }
 # What of these words another module calls otherwise.
-ALIASES = {"contact": "identity", "browsing": "purchases", "social": "purchases"}
+ALIASES = {"contact": "identity", "browsing": "feedback", "social": "purchases"}
 
 # Collection -> categories. `vault:` stands before those of the keys' own database.
 COLLECTIONS: dict[str, tuple[str, ...]] = {
@@ -160,6 +165,7 @@ COLLECTIONS: dict[str, tuple[str, ...]] = {
     "coupon_conflicts": ("coupons",),
     "messages": ("messages",),
     "access_log": ("access",),
+    "feedback": ("feedback",),
     "retention": ("configuration",),
     "retention_warnings": ("retention",),
     "privacy_requests": ("requests",),

@@ -35,6 +35,7 @@ SERVICE: Mapping[str, tuple[str, ...]] = {
     "program_versions": _APPEND,
     "coupon_uses": _APPEND,
     "coupon_conflicts": _APPEND,
+    "feedback": _APPEND,
     # What is kept up to date.
     "budgets": _CHANGE,
     "consent_counts": _CHANGE,

@@ -42,6 +42,7 @@ READERS = {
     "outbox": {"waiting", "held"},
     "requests": {"get", "page", "open_of", "held", "to_erase"},
     "accesslog": {"page", "held"},
+    "feedback": {"scan", "seen", "signals", "signals_of", "held"},
     "households": {"of", "get", "pool_of", "held"},
     "referrals": {"of", "code_of", "by_code", "held"},
     "rewards": {"taken", "held"},
