@@ -58,6 +58,8 @@ import loyalty.versions.views
 import loyalty.web.leaving
 import loyalty.web.preferences
 import loyalty.web.views
+import recommend.bulk.exports
+import recommend.bulk.views
 import recommend.feedback.views
 import recommend.views
 from loyalty.access import model as keys
@@ -149,6 +151,9 @@ from loyalty.versions.store import VersionStore
 from loyalty.web.backing import Centre
 from loyalty.web.sessions import Door
 from recommend.artefact import Shelf
+from recommend.bulk.cursors import Cursors
+from recommend.bulk.store import ExportStore
+from recommend.bulk.stream import Ground as AudienceGround
 from recommend.feedback.store import FeedbackStore
 from recommend.jobs import train_and_promote
 from recommend.service import Popularity, Sources
@@ -191,6 +196,7 @@ BLUEPRINTS = (
     loyalty.counts.views.blp,
     recommend.views.blp,
     recommend.feedback.views.blp,
+    recommend.bulk.views.blp,
     loyalty.privacy.views.blp,
     loyalty.operation.views.blp,
 )
@@ -250,6 +256,8 @@ class Parts(NamedTuple):
     requests: RequestStore
     codes: CodeStore
     erasures: ErasureStore
+    exports: ExportStore
+    cursors: Cursors
     signer: Signer
     code_secret: bytes
     consent_secret: bytes
@@ -264,6 +272,11 @@ class Parts(NamedTuple):
         """The same through the database's user who may change and remove facts."""
         held = self.holders(self.eraser_database, self.eraser_vault)
         return self._desk(held, self.eraser_vault)
+
+    @property
+    def eraser_exports(self) -> ExportStore:
+        """Exports of picks, with the right to destroy their keys."""
+        return ExportStore(self.eraser_database, self.eraser_vault)
 
     def _desk(self, holders: Sequence[Holder], vault: Vault) -> Desk:
         return Desk(
@@ -317,6 +330,7 @@ class Parts(NamedTuple):
             AccessLog(database),
             RetentionStore(database),
             FeedbackStore(database),
+            ExportStore(database, vault),
         )
 
     @property
@@ -377,6 +391,8 @@ def assemble(settings: Settings, uri: str) -> Parts:
         requests=RequestStore(database, vault),
         codes=CodeStore(database),
         erasures=ErasureStore(vault.database),
+        exports=ExportStore(database, vault),
+        cursors=Cursors(derive(root, "picks-cursors")),
         signer=Signer(derive(root, "erasure-certificates")),
         code_secret=derive(root, "identity-codes"),
         consent_secret=consent_secret,
@@ -424,6 +440,7 @@ def _create_indexes(parts: Parts) -> None:
         parts.retention,
         parts.counts,
         parts.feedback,
+        parts.exports,
     ):
         store.create_indexes()
 
@@ -463,6 +480,22 @@ def job_kinds(parts: Parts) -> JobKinds:
     }
 
 
+def _picks_kind(settings: Settings, parts: Parts, shelf: Shelf, popularity: Popularity) -> JobKinds:
+    """The job that draws picks for an audience; it shares the model with the requests."""
+    ground = AudienceGround(
+        shelf=shelf,
+        popularity=popularity,
+        sources=parts.sources,
+        door=Door(parts.links, parts.tokens),
+        url=settings.url,
+        cursors=parts.cursors,
+        batch_seconds=settings.database_timeout_seconds * recommend.bulk.views.BATCH_TIMES,
+        clock=now,
+    )
+    run = recommend.bulk.exports.job(ground, parts.exports, parts.eraser_exports)
+    return {recommend.bulk.exports.KIND: run}
+
+
 def _eraser(parts: Parts, progress: Callable[[int, int, str], None]) -> Eraser:
     return Eraser(parts.eraser_desk, now, time.sleep, progress)
 
@@ -474,6 +507,7 @@ def _retain(parts: Parts) -> JobFunction:
     def run(params: Mapping[str, Any], told: Report) -> Mapping[str, Any]:
         applied = apply_them(params, told)
         work(_eraser(parts, told.progress))
+        parts.eraser_exports.sweep(now())
         return applied
 
     return run
@@ -510,10 +544,17 @@ def create_app(settings: Settings | None = None) -> Flask:
     configure_logs()
     parts = assemble(settings, settings.mongodb_uri)
     app = Service("carnet", settings, admit=Gatekeeper(parts.keys, parts.tokens).admit)
-    runner = Runner(parts.jobs, job_kinds(parts), at_once=settings.jobs_at_once)
+    shelf, popularity = Shelf(settings.model_dir), Popularity(parts.sources)
+    kinds = {**job_kinds(parts), **_picks_kind(settings, parts, shelf, popularity)}
+    runner = Runner(parts.jobs, kinds, at_once=settings.jobs_at_once)
     app.watcher = watch = Watch(parts.accesslog)
     app.background += [runner, watch]
-    app.extensions["carnet"] = {**_provided(settings, parts, runner), Watch: watch}
+    app.extensions["carnet"] = {
+        **_provided(settings, parts, runner),
+        Shelf: shelf,
+        Popularity: popularity,
+        Watch: watch,
+    }
     app.before_request(loyalty.consent.views.note_signal)
     if settings.cors_origins:
         CORS(
@@ -562,8 +603,8 @@ def _provided(settings: Settings, parts: Parts, runner: Runner) -> dict[type, An
         # A quarter of the threads at most: the rest is for the tills that are online.
         Turnstile: Turnstile(max(1, settings.threads // 4)),
         Sources: sources,
-        Shelf: Shelf(settings.model_dir),
-        Popularity: Popularity(sources),
+        ExportStore: parts.exports,
+        Cursors: parts.cursors,
         Centre: _centre(settings, parts, runner),
     }
 
@@ -1077,6 +1118,7 @@ def retention_command(settings: Settings, *, is_dry: bool) -> None:
         )
         if not is_dry:
             work(_eraser(parts, _counting(bars)))
+            parts.eraser_exports.sweep(now())
     _print([retention_tables.table_of(applied)])
     click.echo(f"{applied.looked_at} members looked at.")
 

@@ -104,6 +104,12 @@ CATEGORIES: dict[str, Category] = {
         "after the answer; of an erasure the certificate stays, without what was erased",
         protection=_SEALED,
     ),
+    "picks": Category(
+        "products chosen for members who agreed to marketing, for the shop's e-mail tool; no "
+        "addresses",
+        kept="for 24 hours",
+        protection="sealed under a key for each export, which is destroyed when it expires",
+    ),
     "messages": Category(
         "what the shop's e-mail tool is to send: links, codes, warnings",
         "messages_days",
@@ -164,6 +170,8 @@ COLLECTIONS: dict[str, tuple[str, ...]] = {
     "coupon_uses": ("coupons",),
     "coupon_conflicts": ("coupons",),
     "messages": ("messages",),
+    "picks_exports": ("configuration",),
+    "picks_parts": ("picks",),
     "access_log": ("access",),
     "feedback": ("feedback",),
     "retention": ("configuration",),

@@ -47,6 +47,8 @@ SERVICE: Mapping[str, tuple[str, ...]] = {
     "members": _CHANGE,
     "messages": _CHANGE,
     "meta": _CHANGE,
+    "picks_exports": _CHANGE,
+    "picks_parts": _CHANGE,
     "products": _CHANGE,
     "purposes": _CHANGE,
     "register": _CHANGE,

@@ -46,6 +46,7 @@ READERS = {
     "households": {"of", "get", "pool_of", "held"},
     "referrals": {"of", "code_of", "by_code", "held"},
     "rewards": {"taken", "held"},
+    "exports": {"drafts", "held"},
     "holder": {"held"},
 }
 GATES = {"ask", "permit", "permits", "permits_for", "require"}
