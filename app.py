@@ -61,6 +61,7 @@ import loyalty.web.views
 import recommend.bulk.exports
 import recommend.bulk.views
 import recommend.feedback.views
+import recommend.training.views
 import recommend.views
 from loyalty.access import model as keys
 from loyalty.access.links import LinkMint
@@ -102,10 +103,12 @@ from loyalty.journal.secrecy import Secrecy
 from loyalty.journal.store import JournalStore
 from loyalty.kit.clock import now
 from loyalty.kit.embedded import EmbeddedDatabaseError, attach_or_start
+from loyalty.kit.errors import CarnetError
 from loyalty.kit.fields import OneOf
 from loyalty.kit.http import invalid
 from loyalty.kit.mongo import Document, connect, is_refused, open_database
 from loyalty.kit.observe import configure_logs
+from loyalty.kit.pages import render
 from loyalty.kit.service import Service
 from loyalty.kit.settings import Settings, SettingsError
 from loyalty.kit.sheets import csv_of
@@ -150,13 +153,20 @@ from loyalty.versions.service import ProgramShelf, require_sound
 from loyalty.versions.store import VersionStore
 from loyalty.web.backing import Centre
 from loyalty.web.sessions import Door
-from recommend.artefact import Shelf
+from recommend.artefact import ArtefactError, Shelf
 from recommend.bulk.cursors import Cursors
 from recommend.bulk.store import ExportStore
 from recommend.bulk.stream import Ground as AudienceGround
 from recommend.feedback.store import FeedbackStore
-from recommend.jobs import train_and_promote
 from recommend.service import Popularity, Sources
+from recommend.training import depot as depots
+from recommend.training import jobs as training_jobs
+from recommend.training import model as trainings
+from recommend.training import service as training
+from recommend.training import telling
+from recommend.training.store import ModelStore
+from recommend.training.watch import Courier, Tender
+from recommend.training.watch import Rules as RetrainingRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -197,6 +207,7 @@ BLUEPRINTS = (
     recommend.views.blp,
     recommend.feedback.views.blp,
     recommend.bulk.views.blp,
+    recommend.training.views.blp,
     loyalty.privacy.views.blp,
     loyalty.operation.views.blp,
 )
@@ -253,6 +264,9 @@ class Parts(NamedTuple):
     register: RegisterStore
     counts: CountStore
     feedback: FeedbackStore
+    models: ModelStore
+    model_dir: Path
+    model_factors: int
     requests: RequestStore
     codes: CodeStore
     erasures: ErasureStore
@@ -351,6 +365,12 @@ class Parts(NamedTuple):
             self.journal, self.consents, self.members, self.catalogue, since, self.feedback
         )
 
+    @property
+    def trainer(self) -> training.Trainer:
+        """What a training stands on, and where the models are."""
+        depot = depots.Depot(self.model_dir, self.models)
+        return training.Trainer(self.sources, depot, self.model_factors, self.erasures)
+
 
 def assemble(settings: Settings, uri: str) -> Parts:
     """The stores of a database. Nothing connects before it is used."""
@@ -401,6 +421,9 @@ def assemble(settings: Settings, uri: str) -> Parts:
         register=RegisterStore(database),
         counts=CountStore(database),
         feedback=FeedbackStore(database),
+        models=ModelStore(database),
+        model_dir=settings.model_dir,
+        model_factors=settings.model_factors,
     )
 
 
@@ -441,6 +464,7 @@ def _create_indexes(parts: Parts) -> None:
         parts.counts,
         parts.feedback,
         parts.exports,
+        parts.models,
     ):
         store.create_indexes()
 
@@ -477,6 +501,8 @@ def job_kinds(parts: Parts) -> JobKinds:
         loyalty.audit.owing.KIND: loyalty.audit.owing.job(scan, stores, now),
         ERASURE: erasure_job(lambda told: _eraser(parts, told.progress)),
         RETENTION: _retain(parts),
+        # One thread: the others are for the requests that the worker answers meanwhile.
+        trainings.KIND: training_jobs.job(parts.trainer._replace(threads=1)),
     }
 
 
@@ -548,7 +574,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     kinds = {**job_kinds(parts), **_picks_kind(settings, parts, shelf, popularity)}
     runner = Runner(parts.jobs, kinds, at_once=settings.jobs_at_once)
     app.watcher = watch = Watch(parts.accesslog)
-    app.background += [runner, watch]
+    app.background += [runner, watch, _courier(settings, parts, runner, shelf)]
     app.extensions["carnet"] = {
         **_provided(settings, parts, runner),
         Shelf: shelf,
@@ -565,6 +591,13 @@ def create_app(settings: Settings | None = None) -> Flask:
         )
     _document(app)
     return app
+
+
+def _courier(settings: Settings, parts: Parts, runner: Runner, shelf: Shelf) -> Courier:
+    """What brings models to this node, and has them trained."""
+    rules = RetrainingRules(settings.model_retrain_withdrawals, settings.model_retrain_hours)
+    tender = Tender(parts.trainer, parts.jobs, runner, rules)
+    return Courier(parts.trainer.depot, tender.tend, is_broken=lambda: shelf.problem is not None)
 
 
 def _provided(settings: Settings, parts: Parts, runner: Runner) -> dict[type, Any]:
@@ -605,6 +638,7 @@ def _provided(settings: Settings, parts: Parts, runner: Runner) -> dict[type, An
         Sources: sources,
         ExportStore: parts.exports,
         Cursors: parts.cursors,
+        training.Trainer: parts.trainer,
         Centre: _centre(settings, parts, runner),
     }
 
@@ -956,33 +990,119 @@ def _bars() -> Iterator[Callable[[str, int, int], None]]:
         yield advance
 
 
-@main.command("train")
+@main.group("model")
+def model_group() -> None:
+    """The model of recommendations: train, look, compare, promote, go back."""
+
+
+_force = click.option("--force", is_flag=True, help="Serve it whatever speaks against it.")
+
+
+@model_group.command("train")
 @click.option("--if-missing", is_flag=True, help="Only if no model is served yet.")
+@_force
 @click.pass_obj
-def train_command(settings: Settings, *, if_missing: bool) -> None:
-    """Train the recommender on what consent allows now, and serve the result."""
-    if if_missing and Shelf(settings.model_dir).served():
-        click.echo("A model is there already.")
-        return
-    with _opened(settings) as parts, _bars() as bars:
-        trained = train_and_promote(
-            parts.sources,
-            root=settings.model_dir,
-            factors=settings.model_factors,
-            at=now(),
-            progress=bars,
+def train_command(settings: Settings, *, if_missing: bool, force: bool) -> None:
+    """Train the recommender on what consent allows now, and serve the result.
+
+    A result that is clearly worse than what is served, or than plain ways, is kept and not served;
+    then the exit code is 1.
+    """
+    with _opened(settings) as parts, _model_refusals():
+        depot = parts.trainer.depot
+        if if_missing and (depots.deliver(depot) and depots.serving(depot)):
+            click.echo("A model is there already.")
+            return
+        with _bars() as bars:
+            done = training.train_and_promote(parts.trainer, at=now(), progress=bars, force=force)
+        told = telling.report(parts.trainer, done.version, at=now())
+    click.echo(f"Held-out last baskets. {done.choice.note}")
+    _print([telling.metrics_table(told["metrics"], told["k"])])
+    _print([telling.comparisons_table(told["comparisons"])])
+    for line in telling.outcome_of(done):
+        click.echo(line)
+    raise SystemExit(0 if done.promoted else 1)
+
+
+main.add_command(train_command, "train")
+
+
+@contextmanager
+def _model_refusals() -> Iterator[None]:
+    """What a model cannot do, as one line."""
+    try:
+        yield
+    except ArtefactError as error:
+        raise click.ClickException(f"{error}.") from error
+    except CarnetError as error:
+        raise click.ClickException(error.detail) from error
+
+
+@model_group.command("list")
+@click.pass_obj
+def model_list(settings: Settings) -> None:
+    """List the models that are kept, newest first."""
+    with _opened(settings) as parts:
+        found = training.versions(parts.trainer.depot)
+    if not found:
+        click.echo("No model is there. `carnet train` makes one.")
+    _print([telling.versions_table(found)])
+
+
+@model_group.command("promote")
+@click.argument("version")
+@_force
+@click.pass_obj
+def model_promote(settings: Settings, version: str, *, force: bool) -> None:
+    """Serve VERSION on every node, within a second or two."""
+    with _opened(settings) as parts, _model_refusals():
+        depots.promote(parts.trainer.depot, version, at=now(), by="command", force=force)
+    click.echo(f"Model {version} is served now.")
+
+
+@model_group.command("rollback")
+@click.argument("version", required=False)
+@click.pass_obj
+def model_rollback(settings: Settings, version: str | None) -> None:
+    """Go back to the model that was served before, or to VERSION, on every node."""
+    with _opened(settings) as parts, _model_refusals():
+        done = depots.rollback(parts.trainer.depot, version, at=now(), by="command")
+        told = telling.report(parts.trainer, done.version, at=now())
+    click.echo(f"Model {done.version} is served again.")
+    if told["withdrawn_since"]:
+        click.echo(
+            f"{told['withdrawn_since']} members behind it withdrew since: train anew soon "
+            "(`carnet train`)."
         )
-    click.echo(f"Held-out last baskets. {trained.choice.note}")
-    table = Table()
-    for column in ("", f"recall@{trained.choice.k}", f"hit rate@{trained.choice.k}"):
-        table.add_column(column, justify="left" if not column else "right")
-    for name, metrics in trained.choice.confirmed.items():
-        table.add_row(name, f"{metrics.recall:.4f}", f"{metrics.hit_rate:.3f}")
-    Console().print(table)
-    click.echo(
-        f"Model {trained.version}: {len(trained.model.items)} products from {trained.baskets} "
-        f"baskets, served now ({trained.seconds:.1f} s)."
-    )
+
+
+@model_group.command("report")
+@click.argument("version", required=False)
+@click.option("--html", "file", type=click.Path(path_type=Path), help="Write a page to keep.")
+@click.pass_obj
+def model_report(settings: Settings, version: str | None, file: Path | None) -> None:
+    """Say how good a model is beside the others, and whether it was refused and why."""
+    with _opened(settings) as parts, _model_refusals():
+        values = telling.page_of(parts.trainer, version, at=now())
+    told = values["report"]
+    if file:
+        file.write_text(render(telling.TEMPLATE, **values), encoding="utf-8")
+        click.echo(f"Written to {file}.")
+        return
+    for line in telling.lines_of(told, values["weights"]):
+        click.echo(line)
+    _print([telling.metrics_table(told["metrics"], told["k"])])
+    _print([telling.comparisons_table(told["comparisons"])])
+
+
+@model_group.command("prune")
+@click.option("--keep", type=click.IntRange(1), default=depots.KEEP, show_default=True)
+@click.pass_obj
+def model_prune(settings: Settings, keep: int) -> None:
+    """Delete old models everywhere but the newest that were served, and what a kill left behind."""
+    with _opened(settings) as parts, _model_refusals():
+        gone = depots.prune(parts.trainer.depot, keep)
+    click.echo(f"{len(gone)} models deleted{': ' if gone else ''}{', '.join(gone)}.")
 
 
 @main.command("simulate")

@@ -45,6 +45,8 @@ SCOPES: dict[str, str] = {
     "recommendations:read": "read recommendations for a member",
     "feedback:write": "report what members looked at, clicked and were shown",
     "picks:read": "stream picks for a whole audience",
+    "model:read": "read how good the model of recommendations is, and its versions",
+    "model:write": "have the model of recommendations trained",
     "tokens:write": "mint a browser token for a member",
     "privacy:read": "follow requests of members to exercise their rights, and the register",
     "privacy:write": "export, restrict and erase members, and answer their requests",

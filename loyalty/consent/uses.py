@@ -151,7 +151,11 @@ USES: dict[str, Use] = {
     "recommend.feedback.service._written": Use(
         (PERSONALISATION,), "recommend.feedback.service._kept"
     ),
-    "recommend.jobs.agreed_baskets": Use((PERSONALISATION,)),
     "recommend.service.Popularity._make": Use((PERSONALISATION,)),
     "recommend.service.recommend": Use((PERSONALISATION,)),
+    "recommend.training.reading.agreed_baskets": Use((PERSONALISATION,)),
+    # Who is to be left out from now on, as a number.
+    "recommend.training.withdrawals._turned": _RIGHTS,
+    "recommend.training.withdrawals.withdrawn_since": _RIGHTS,
+    "recommend.training.withdrawals.withdrew_meanwhile": _RIGHTS,
 }

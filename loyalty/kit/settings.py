@@ -31,6 +31,9 @@ class Settings:
     bulk_bytes_max: int = 32_000_000
     database_timeout_seconds: float = 2.0
     model_factors: int = 32
+    # When the model is trained anew by itself; 0: never for that.
+    model_retrain_withdrawals: int = 1
+    model_retrain_hours: float = 24.0
     jobs_at_once: int = 1
     # The master keys' KMS; without it a file of the data directory.
     kms_file: Path | None = None
@@ -102,6 +105,12 @@ def _own(env: Env) -> dict[str, Any]:
                 "DATABASE_TIMEOUT_SECONDS", 2.0, validate=validate.Range(0.1, 60)
             ),
             "model_factors": env.int("MODEL_FACTORS", 32, validate=validate.Range(4, 512)),
+            "model_retrain_withdrawals": env.int(
+                "MODEL_RETRAIN_WITHDRAWALS", 1, validate=validate.Range(0, 1_000_000)
+            ),
+            "model_retrain_hours": env.float(
+                "MODEL_RETRAIN_HOURS", 24.0, validate=validate.Range(0, 8760)
+            ),
             "jobs_at_once": env.int("JOBS_AT_ONCE", 1, validate=validate.Range(0, 16)),
             "kms_file": env.path("KMS_FILE", None),
             "admin_uri": env.str("ADMIN_URI", ""),

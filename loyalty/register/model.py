@@ -139,6 +139,11 @@ CATEGORIES: dict[str, Category] = {
     ),
     "catalogue": Category("products, stores, rewards, stock", kept=_SHOP, is_personal=False),
     "programme": Category("rules and their versions, budgets", kept=_SHOP, is_personal=False),
+    "models": Category(
+        "what goes with what and what is popular, learnt from members who agreed: products only",
+        kept="the newest few",
+        is_personal=False,
+    ),
     "configuration": Category(
         "API keys as hashes, notices, purposes, rules of retention, tills' last numbers",
         kept=_SHOP,
@@ -179,6 +184,10 @@ COLLECTIONS: dict[str, tuple[str, ...]] = {
     "privacy_requests": ("requests",),
     "identity_codes": ("requests",),
     "jobs": ("jobs",),
+    "model_versions": ("models",),
+    "model_current": ("models",),
+    "models.files": ("models",),
+    "models.chunks": ("models",),
     "tills": ("configuration",),
     "keys": ("configuration",),
     "meta": ("configuration",),

@@ -46,6 +46,7 @@ SERVICE: Mapping[str, tuple[str, ...]] = {
     "keys": _CHANGE,
     "members": _CHANGE,
     "messages": _CHANGE,
+    "model_current": _CHANGE,
     "meta": _CHANGE,
     "picks_exports": _CHANGE,
     "picks_parts": _CHANGE,
@@ -62,6 +63,10 @@ SERVICE: Mapping[str, tuple[str, ...]] = {
     "identifiers": _TAKE,
     "household_members": _TAKE,
     "reward_takings": _FREE,
+    # The newest few models: no facts, and nobody's.
+    "model_versions": _FREE,
+    "models.chunks": _FREE,
+    "models.files": _FREE,
     "access_log": _FREE,
     "identity_codes": _FREE,
     "privacy_requests": _FREE,
