@@ -148,7 +148,12 @@ from loyalty.versions.store import VersionStore
 from loyalty.web.backing import Centre
 from loyalty.web.sessions import Door
 from recommend.artefact import Shelf
-from recommend.jobs import train_and_promote
+from recommend.jobs import Privacy, train_and_promote
+from recommend.privacy import tables as privacy_tables
+from recommend.privacy.model import Budget, BudgetSpentError, LedgerBusyError, TooManyMembersError
+from recommend.privacy.noise import Noise
+from recommend.privacy.service import standing
+from recommend.privacy.store import PrivacyLedger
 from recommend.service import Popularity, Sources
 
 if TYPE_CHECKING:
@@ -243,6 +248,7 @@ class Parts(NamedTuple):
     retention: RetentionStore
     register: RegisterStore
     counts: CountStore
+    privacy_ledger: PrivacyLedger
     requests: RequestStore
     codes: CodeStore
     erasures: ErasureStore
@@ -377,6 +383,7 @@ def assemble(settings: Settings, uri: str) -> Parts:
         retention=RetentionStore(database),
         register=RegisterStore(database),
         counts=CountStore(database),
+        privacy_ledger=PrivacyLedger(database),
     )
 
 
@@ -551,7 +558,7 @@ def _provided(settings: Settings, parts: Parts, runner: Runner) -> dict[type, An
         Turnstile: Turnstile(max(1, settings.threads // 4)),
         Sources: sources,
         Shelf: Shelf(settings.model_dir),
-        Popularity: Popularity(sources),
+        Popularity: Popularity(sources, is_plain=settings.model_privacy == "plain"),
         Centre: _centre(settings, parts, runner),
     }
 
@@ -911,13 +918,14 @@ def train_command(settings: Settings, *, if_missing: bool) -> None:
     if if_missing and Shelf(settings.model_dir).served():
         click.echo("A model is there already.")
         return
-    with _opened(settings) as parts, _bars() as bars:
+    with _opened(settings) as parts, _refusals(), _bars() as bars:
         trained = train_and_promote(
             parts.sources,
             root=settings.model_dir,
             factors=settings.model_factors,
             at=now(),
             progress=bars,
+            privacy=model_privacy(settings, parts),
         )
     click.echo(f"Held-out last baskets. {trained.choice.note}")
     table = Table()
@@ -930,6 +938,39 @@ def train_command(settings: Settings, *, if_missing: bool) -> None:
         f"Model {trained.version}: {len(trained.model.items)} products from {trained.baskets} "
         f"baskets, served now ({trained.seconds:.1f} s)."
     )
+
+
+def _budget(settings: Settings) -> Budget:
+    return Budget(
+        settings.model_epsilon,
+        settings.model_epsilon_total,
+        settings.model_epsilon_days,
+        settings.model_delta,
+    )
+
+
+def model_privacy(settings: Settings, parts: Parts) -> Privacy | None:
+    """How models are trained under differential privacy; None where the shop has them plain."""
+    if settings.model_privacy == "plain":
+        return None
+    return Privacy(_budget(settings), parts.privacy_ledger, Noise())
+
+
+@main.group("model")
+def model_group() -> None:
+    """The recommender's model: its privacy."""
+
+
+@model_group.command("privacy")
+@click.pass_obj
+def model_privacy_command(settings: Settings) -> None:
+    """Print what trainings have spent of the privacy budget, and what is left."""
+    budget = _budget(settings)
+    with _opened(settings) as parts:
+        found = standing(parts.privacy_ledger.entries(), at=now(), budget=budget)
+    _print([privacy_tables.ledger_table(found)])
+    for line in privacy_tables.standing_lines(found, budget, settings.model_privacy):
+        click.echo(line)
 
 
 @main.command("simulate")
@@ -992,6 +1033,9 @@ def _refusals() -> Iterator[None]:
         RetentionBusyError,
         BackwardSpanError,
         TooManyPeriodsError,
+        BudgetSpentError,
+        LedgerBusyError,
+        TooManyMembersError,
     ) as error:
         raise click.ClickException(error.detail) from error
 

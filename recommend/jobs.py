@@ -10,8 +10,10 @@ from loyalty.consent.model import PERSONALISATION
 from loyalty.kit.clock import now
 from recommend import artefact
 from recommend.dataset import Basket, build
-from recommend.evaluate import choose_weights
+from recommend.evaluate import Choice, choose_weights
 from recommend.model import BASKETS_MAX, Settings, train
+from recommend.privacy.service import reserve
+from recommend.privacy.training import Guard, K, train_guarded
 from recommend.service import kept, places_of
 
 if TYPE_CHECKING:
@@ -19,11 +21,22 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from recommend.evaluate import Choice
+    from recommend.dataset import Dataset
     from recommend.model import Model
+    from recommend.privacy.model import Budget
+    from recommend.privacy.noise import Noise
+    from recommend.privacy.store import PrivacyLedger
     from recommend.service import Sources
 
 PAGE = 500
+
+
+class Privacy(NamedTuple):
+    """How a shop has its models trained under differential privacy."""
+
+    budget: Budget
+    ledger: PrivacyLedger
+    noise: Noise
 
 
 class Trained(NamedTuple):
@@ -43,6 +56,7 @@ def train_and_promote(
     factors: int,
     at: datetime,
     progress: Callable[[str, int, int], None],
+    privacy: Privacy | None = None,
 ) -> Trained:
     """Train on the journal and serve the result; every worker swaps it in within a second.
 
@@ -52,10 +66,41 @@ def train_and_promote(
         factors: of the collaborative part.
         at: the moment of training; names the version.
         progress: called with a stage, what is done and the total of it.
+        privacy: for a model in which no member can be made out; without it the model is plain.
+
+    Raises:
+        BudgetSpentError, LedgerBusyError: the privacy budget has no room; nothing was read.
+        TooManyMembersError: the delta is too large for the number of members.
     """
     began = time.perf_counter()
+    version = at.strftime("%Y%m%dT%H%M%S") + f"{at.microsecond // 1000:03}Z"
+    guard = _guard(version, at, privacy) if privacy else None
     dataset = build(agreed_baskets(sources, progress=progress))
     settings = Settings(factors=factors)
+    model, choice, facts = _learn(dataset, settings, guard, progress)
+    artefact.save(model, root, version, created_at=at.timestamp(), facts=facts)
+    artefact.promote(root, version)
+    artefact.prune(root)
+    return Trained(version, model, choice, dataset.n_baskets, time.perf_counter() - began)
+
+
+def _guard(version: str, at: datetime, privacy: Privacy) -> Guard:
+    """What this training may spend, taken from the budget."""
+    entry = reserve(version, at=at, budget=privacy.budget, ledger=privacy.ledger)
+    return Guard(entry.cost, at.timestamp(), privacy.budget, privacy.noise)
+
+
+def _learn(
+    dataset: Dataset,
+    settings: Settings,
+    guard: Guard | None,
+    progress: Callable[[str, int, int], None],
+) -> tuple[Model, Choice, dict[str, artefact.Fact]]:
+    """The model, how its weights were chosen, and what its card says."""
+    if guard is not None:
+        guarded = train_guarded(dataset, settings, guard, progress=progress)
+        choice = Choice(guarded.model.weights, (), {}, K, guarded.note)
+        return guarded.model, choice, {"chosen_by": guarded.note, **guarded.facts}
     progress("weigh", 0, 1)
     choice = choose_weights(dataset, settings, settings.seed)
     progress("weigh", 1, 1)
@@ -65,16 +110,13 @@ def train_and_promote(
         choice.weights,
         progress=lambda done, total: progress("learn", done, total),
     )
-    version = at.strftime("%Y%m%dT%H%M%S") + f"{at.microsecond // 1000:03}Z"
     facts: dict[str, artefact.Fact] = {
+        "privacy": {"mode": "plain"},
         "baskets": dataset.n_baskets,
         "chosen_by": choice.note,
         **{f"recall_at_{choice.k}_{name}": each.recall for name, each in choice.confirmed.items()},
     }
-    artefact.save(model, root, version, created_at=at.timestamp(), facts=facts)
-    artefact.promote(root, version)
-    artefact.prune(root)
-    return Trained(version, model, choice, dataset.n_baskets, time.perf_counter() - began)
+    return model, choice, facts
 
 
 def agreed_baskets(

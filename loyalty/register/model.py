@@ -129,7 +129,8 @@ CATEGORIES: dict[str, Category] = {
     "catalogue": Category("products, stores, rewards, stock", kept=_SHOP, is_personal=False),
     "programme": Category("rules and their versions, budgets", kept=_SHOP, is_personal=False),
     "configuration": Category(
-        "API keys as hashes, notices, purposes, rules of retention, tills' last numbers",
+        "API keys as hashes, notices, purposes, rules of retention, tills' last numbers, what "
+        "trainings have spent of the privacy budget",
         kept=_SHOP,
         is_personal=False,
     ),
@@ -173,6 +174,7 @@ COLLECTIONS: dict[str, tuple[str, ...]] = {
     "stores": ("catalogue",),
     "program_versions": ("programme",),
     "budgets": ("programme",),
+    "privacy_ledger": ("configuration",),
     "vault:keys": ("keys",),
     "vault:erasures": ("requests",),
     "vault:peppers": ("configuration",),
