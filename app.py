@@ -147,10 +147,18 @@ from loyalty.versions.service import ProgramShelf, require_sound
 from loyalty.versions.store import VersionStore
 from loyalty.web.backing import Centre
 from loyalty.web.sessions import Door
-from recommend.artefact import Shelf
-from recommend.jobs import Privacy, train_and_promote
+from recommend.artefact import ArtefactError, Shelf
+from recommend.jobs import Privacy, agreed_baskets, train_and_promote
 from recommend.privacy import tables as privacy_tables
-from recommend.privacy.model import Budget, BudgetSpentError, LedgerBusyError, TooManyMembersError
+from recommend.privacy.attack import verdict
+from recommend.privacy.inspection import inspect
+from recommend.privacy.model import (
+    Budget,
+    BudgetSpentError,
+    LedgerBusyError,
+    TooFewMembersError,
+    TooManyMembersError,
+)
 from recommend.privacy.noise import Noise
 from recommend.privacy.service import standing
 from recommend.privacy.store import PrivacyLedger
@@ -973,6 +981,42 @@ def model_privacy_command(settings: Settings) -> None:
         click.echo(line)
 
 
+@model_group.command("audit")
+@click.argument("version", required=False)
+@click.option("--members", type=click.IntRange(60, 20_000), default=2_000, show_default=True)
+@click.option("--shadows", type=click.IntRange(0, 16), default=4, show_default=True)
+@click.pass_obj
+def model_audit_command(
+    settings: Settings, version: str | None, members: int, shadows: int
+) -> None:
+    """Attack a model: can be told who was in its training? The finding goes into its card.
+
+    Half of the members train a twin of VERSION (by default of the model that is served), and the
+    attacker, who trains SHADOWS models beside it, says of at most MEMBERS members who was in.
+    """
+    with _opened(settings) as parts, _refusals(), _bars() as bars:
+        try:
+            found = inspect(
+                agreed_baskets(parts.sources, progress=bars),
+                root=settings.model_dir,
+                version=version,
+                at=now().timestamp(),
+                members=members,
+                shadows=shadows,
+                progress=bars,
+            )
+        except ArtefactError as error:
+            raise click.ClickException(f"{error}.") from error
+    finding = found.finding
+    _print([privacy_tables.audit_table(finding)])
+    click.echo(
+        f"Model {found.version} ({found.mode}), a twin trained on half of the members, "
+        f"{finding.people_in} who were in and {finding.people_out} who were not. "
+        f"{verdict(finding)} With 1% false alarms {finding.true_share:.1%} of those who were in "
+        "are found."
+    )
+
+
 @main.command("simulate")
 @click.argument("file", type=click.File("rb"))
 @click.option("--from", "starts_at", help="RFC 3339; the journal's beginning if absent.")
@@ -1036,6 +1080,7 @@ def _refusals() -> Iterator[None]:
         BudgetSpentError,
         LedgerBusyError,
         TooManyMembersError,
+        TooFewMembersError,
     ) as error:
         raise click.ClickException(error.detail) from error
 

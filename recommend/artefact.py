@@ -118,6 +118,25 @@ def promote(root: Path, version: str) -> None:
         raise ArtefactError(f"cannot make model {version} current: {error}") from error
 
 
+def annotate(root: Path, version: str, facts: Mapping[str, Fact]) -> None:
+    """Add facts to a version's card, such as what an audit found; its arrays stay as they are.
+
+    Raises:
+        ArtefactError: there is no such version, or its card cannot be read or written.
+    """
+    card = describe(root, version)
+    card["facts"] = {**card.get("facts", {}), **facts}
+    target = _path(root, version) / META
+    temporary = _beside(target)
+    try:
+        _write(temporary, json.dumps(card, indent=2, allow_nan=False).encode())
+        temporary.replace(target)
+        _sync_directory(target.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ArtefactError(f"cannot write the card of model {version}: {error}") from error
+
+
 def current(root: Path) -> str | None:
     """Name of the version to serve; None where nothing has been promoted.
 

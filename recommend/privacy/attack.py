@@ -154,7 +154,7 @@ def calibrated(target: Floats, shadows: Sequence[Shadow]) -> Floats:
 
 
 def strongest(target: Floats, was_in: Flags, shadows: Sequence[Shadow], seed: int) -> Finding:
-    """The strongest attack: learnt and chosen on a random half of the people, measured on the other.
+    """The strongest attack: learnt and chosen on a random half of people, measured on the other.
 
     Args:
         target: (people, attacks) features of the attacked model.
