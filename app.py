@@ -158,12 +158,27 @@ from recommend.bulk.cursors import Cursors
 from recommend.bulk.store import ExportStore
 from recommend.bulk.stream import Ground as AudienceGround
 from recommend.feedback.store import FeedbackStore
+from recommend.privacy import tables as privacy_tables
+from recommend.privacy.attack import verdict
+from recommend.privacy.inspection import inspect
+from recommend.privacy.model import (
+    Budget,
+    BudgetSpentError,
+    LedgerBusyError,
+    TooFewMembersError,
+    TooManyMembersError,
+)
+from recommend.privacy.noise import Noise
+from recommend.privacy.service import standing
+from recommend.privacy.store import PrivacyLedger
 from recommend.service import Popularity, Sources
 from recommend.training import depot as depots
 from recommend.training import jobs as training_jobs
 from recommend.training import model as trainings
 from recommend.training import service as training
 from recommend.training import telling
+from recommend.training.reading import agreed_baskets
+from recommend.training.service import Privacy
 from recommend.training.store import ModelStore
 from recommend.training.watch import Courier, Tender
 from recommend.training.watch import Rules as RetrainingRules
@@ -267,6 +282,8 @@ class Parts(NamedTuple):
     models: ModelStore
     model_dir: Path
     model_factors: int
+    model_privacy: Privacy | None
+    privacy_ledger: PrivacyLedger
     requests: RequestStore
     codes: CodeStore
     erasures: ErasureStore
@@ -369,7 +386,9 @@ class Parts(NamedTuple):
     def trainer(self) -> training.Trainer:
         """What a training stands on, and where the models are."""
         depot = depots.Depot(self.model_dir, self.models)
-        return training.Trainer(self.sources, depot, self.model_factors, self.erasures)
+        return training.Trainer(
+            self.sources, depot, self.model_factors, self.erasures, privacy=self.model_privacy
+        )
 
 
 def assemble(settings: Settings, uri: str) -> Parts:
@@ -380,6 +399,7 @@ def assemble(settings: Settings, uri: str) -> Parts:
     vault = _vault(settings, client)
     peppers = Peppers(database, vault)
     consent_secret = derive(root, "consent-checkpoints")
+    ledger = PrivacyLedger(database)
     eraser_database, eraser_vault = _eraser_of(settings) or (database, vault)
     # Never rotated: a receipt that came once is known by it for ever.
     secrecy = Secrecy(derive(root, "fact-keys"), vault)
@@ -424,6 +444,8 @@ def assemble(settings: Settings, uri: str) -> Parts:
         models=ModelStore(database),
         model_dir=settings.model_dir,
         model_factors=settings.model_factors,
+        model_privacy=model_privacy(settings, ledger),
+        privacy_ledger=ledger,
     )
 
 
@@ -570,7 +592,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     configure_logs()
     parts = assemble(settings, settings.mongodb_uri)
     app = Service("carnet", settings, admit=Gatekeeper(parts.keys, parts.tokens).admit)
-    shelf, popularity = Shelf(settings.model_dir), Popularity(parts.sources)
+    shelf = Shelf(settings.model_dir)
+    popularity = Popularity(parts.sources, is_plain=settings.model_privacy == "plain")
     kinds = {**job_kinds(parts), **_picks_kind(settings, parts, shelf, popularity)}
     runner = Runner(parts.jobs, kinds, at_once=settings.jobs_at_once)
     app.watcher = watch = Watch(parts.accesslog)
@@ -1105,6 +1128,65 @@ def model_prune(settings: Settings, keep: int) -> None:
     click.echo(f"{len(gone)} models deleted{': ' if gone else ''}{', '.join(gone)}.")
 
 
+def _budget(settings: Settings) -> Budget:
+    return Budget(
+        settings.model_epsilon,
+        settings.model_epsilon_total,
+        settings.model_epsilon_days,
+        settings.model_delta,
+    )
+
+
+def model_privacy(settings: Settings, ledger: PrivacyLedger) -> Privacy | None:
+    """How models are trained under differential privacy; None where the shop has them plain."""
+    if settings.model_privacy == "plain":
+        return None
+    return Privacy(_budget(settings), ledger, Noise())
+
+
+@model_group.command("privacy")
+@click.pass_obj
+def model_privacy_command(settings: Settings) -> None:
+    """Print what trainings have spent of the privacy budget, and what is left."""
+    budget = _budget(settings)
+    with _opened(settings) as parts:
+        found = standing(parts.privacy_ledger.entries(), at=now(), budget=budget)
+    _print([privacy_tables.ledger_table(found)])
+    for line in privacy_tables.standing_lines(found, budget, settings.model_privacy):
+        click.echo(line)
+
+
+@model_group.command("audit")
+@click.argument("version", required=False)
+@click.option("--members", type=click.IntRange(60, 20_000), default=2_000, show_default=True)
+@click.option("--shadows", type=click.IntRange(0, 16), default=4, show_default=True)
+@click.pass_obj
+def model_audit(settings: Settings, version: str | None, members: int, shadows: int) -> None:
+    """Attack a model: can be told who was in its training? The finding goes into its card.
+
+    Half of the members train a twin of VERSION (by default of the model that is served), and the
+    attacker, who trains SHADOWS models beside it, says of at most MEMBERS members who was in.
+    """
+    with _opened(settings) as parts, _refusals(), _model_refusals(), _bars() as bars:
+        found = inspect(
+            agreed_baskets(parts.sources, progress=bars),
+            depot=parts.trainer.depot,
+            version=version,
+            at=now().timestamp(),
+            members=members,
+            shadows=shadows,
+            progress=bars,
+        )
+    finding = found.finding
+    _print([privacy_tables.audit_table(finding)])
+    click.echo(
+        f"Model {found.version} ({found.mode}), a twin trained on half of the members, "
+        f"{finding.people_in} who were in and {finding.people_out} who were not. "
+        f"{verdict(finding)} With 1% false alarms {finding.true_share:.1%} of those who were in "
+        "are found."
+    )
+
+
 @main.command("simulate")
 @click.argument("file", type=click.File("rb"))
 @click.option("--from", "starts_at", help="RFC 3339; the journal's beginning if absent.")
@@ -1165,6 +1247,10 @@ def _refusals() -> Iterator[None]:
         RetentionBusyError,
         BackwardSpanError,
         TooManyPeriodsError,
+        BudgetSpentError,
+        LedgerBusyError,
+        TooManyMembersError,
+        TooFewMembersError,
     ) as error:
         raise click.ClickException(error.detail) from error
 

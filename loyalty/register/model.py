@@ -145,7 +145,8 @@ CATEGORIES: dict[str, Category] = {
         is_personal=False,
     ),
     "configuration": Category(
-        "API keys as hashes, notices, purposes, rules of retention, tills' last numbers",
+        "API keys as hashes, notices, purposes, rules of retention, tills' last numbers, what "
+        "trainings have spent of the privacy budget",
         kept=_SHOP,
         is_personal=False,
     ),
@@ -196,6 +197,7 @@ COLLECTIONS: dict[str, tuple[str, ...]] = {
     "stores": ("catalogue",),
     "program_versions": ("programme",),
     "budgets": ("programme",),
+    "privacy_ledger": ("configuration",),
     "vault:keys": ("keys",),
     "vault:erasures": ("requests",),
     "vault:peppers": ("configuration",),

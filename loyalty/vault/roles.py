@@ -33,6 +33,7 @@ SERVICE: Mapping[str, tuple[str, ...]] = {
     "consent_erasures": _APPEND,
     "notices": _APPEND,
     "program_versions": _APPEND,
+    "privacy_ledger": _APPEND,
     "coupon_uses": _APPEND,
     "coupon_conflicts": _APPEND,
     "feedback": _APPEND,
