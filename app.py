@@ -58,6 +58,9 @@ import loyalty.versions.views
 import loyalty.web.leaving
 import loyalty.web.preferences
 import loyalty.web.views
+import recommend.bulk.exports
+import recommend.bulk.views
+import recommend.feedback.views
 import recommend.training.views
 import recommend.views
 from loyalty.access import model as keys
@@ -151,12 +154,31 @@ from loyalty.versions.store import VersionStore
 from loyalty.web.backing import Centre
 from loyalty.web.sessions import Door
 from recommend.artefact import ArtefactError, Shelf
+from recommend.bulk.cursors import Cursors
+from recommend.bulk.store import ExportStore
+from recommend.bulk.stream import Ground as AudienceGround
+from recommend.feedback.store import FeedbackStore
+from recommend.privacy import tables as privacy_tables
+from recommend.privacy.attack import verdict
+from recommend.privacy.inspection import inspect
+from recommend.privacy.model import (
+    Budget,
+    BudgetSpentError,
+    LedgerBusyError,
+    TooFewMembersError,
+    TooManyMembersError,
+)
+from recommend.privacy.noise import Noise
+from recommend.privacy.service import standing
+from recommend.privacy.store import PrivacyLedger
 from recommend.service import Popularity, Sources
 from recommend.training import depot as depots
 from recommend.training import jobs as training_jobs
 from recommend.training import model as trainings
 from recommend.training import service as training
 from recommend.training import telling
+from recommend.training.reading import agreed_baskets
+from recommend.training.service import Privacy
 from recommend.training.store import ModelStore
 from recommend.training.watch import Courier, Tender
 from recommend.training.watch import Rules as RetrainingRules
@@ -198,6 +220,8 @@ BLUEPRINTS = (
     loyalty.register.views.blp,
     loyalty.counts.views.blp,
     recommend.views.blp,
+    recommend.feedback.views.blp,
+    recommend.bulk.views.blp,
     recommend.training.views.blp,
     loyalty.privacy.views.blp,
     loyalty.operation.views.blp,
@@ -254,12 +278,17 @@ class Parts(NamedTuple):
     retention: RetentionStore
     register: RegisterStore
     counts: CountStore
+    feedback: FeedbackStore
     models: ModelStore
     model_dir: Path
     model_factors: int
+    model_privacy: Privacy | None
+    privacy_ledger: PrivacyLedger
     requests: RequestStore
     codes: CodeStore
     erasures: ErasureStore
+    exports: ExportStore
+    cursors: Cursors
     signer: Signer
     code_secret: bytes
     consent_secret: bytes
@@ -274,6 +303,11 @@ class Parts(NamedTuple):
         """The same through the database's user who may change and remove facts."""
         held = self.holders(self.eraser_database, self.eraser_vault)
         return self._desk(held, self.eraser_vault)
+
+    @property
+    def eraser_exports(self) -> ExportStore:
+        """Exports of picks, with the right to destroy their keys."""
+        return ExportStore(self.eraser_database, self.eraser_vault)
 
     def _desk(self, holders: Sequence[Holder], vault: Vault) -> Desk:
         return Desk(
@@ -326,6 +360,8 @@ class Parts(NamedTuple):
             Outbox(database, vault),
             AccessLog(database),
             RetentionStore(database),
+            FeedbackStore(database),
+            ExportStore(database, vault),
         )
 
     @property
@@ -342,13 +378,17 @@ class Parts(NamedTuple):
     def sources(self) -> Sources:
         """What a recommendation reads."""
         since = RuleBook(self.retention).history_since
-        return Sources(self.journal, self.consents, self.members, self.catalogue, since)
+        return Sources(
+            self.journal, self.consents, self.members, self.catalogue, since, self.feedback
+        )
 
     @property
     def trainer(self) -> training.Trainer:
         """What a training stands on, and where the models are."""
         depot = depots.Depot(self.model_dir, self.models)
-        return training.Trainer(self.sources, depot, self.model_factors, self.erasures)
+        return training.Trainer(
+            self.sources, depot, self.model_factors, self.erasures, privacy=self.model_privacy
+        )
 
 
 def assemble(settings: Settings, uri: str) -> Parts:
@@ -359,6 +399,7 @@ def assemble(settings: Settings, uri: str) -> Parts:
     vault = _vault(settings, client)
     peppers = Peppers(database, vault)
     consent_secret = derive(root, "consent-checkpoints")
+    ledger = PrivacyLedger(database)
     eraser_database, eraser_vault = _eraser_of(settings) or (database, vault)
     # Never rotated: a receipt that came once is known by it for ever.
     secrecy = Secrecy(derive(root, "fact-keys"), vault)
@@ -390,6 +431,8 @@ def assemble(settings: Settings, uri: str) -> Parts:
         requests=RequestStore(database, vault),
         codes=CodeStore(database),
         erasures=ErasureStore(vault.database),
+        exports=ExportStore(database, vault),
+        cursors=Cursors(derive(root, "picks-cursors")),
         signer=Signer(derive(root, "erasure-certificates")),
         code_secret=derive(root, "identity-codes"),
         consent_secret=consent_secret,
@@ -397,9 +440,12 @@ def assemble(settings: Settings, uri: str) -> Parts:
         retention=RetentionStore(database),
         register=RegisterStore(database),
         counts=CountStore(database),
+        feedback=FeedbackStore(database),
         models=ModelStore(database),
         model_dir=settings.model_dir,
         model_factors=settings.model_factors,
+        model_privacy=model_privacy(settings, ledger),
+        privacy_ledger=ledger,
     )
 
 
@@ -438,6 +484,8 @@ def _create_indexes(parts: Parts) -> None:
         parts.accesslog,
         parts.retention,
         parts.counts,
+        parts.feedback,
+        parts.exports,
         parts.models,
     ):
         store.create_indexes()
@@ -480,6 +528,22 @@ def job_kinds(parts: Parts) -> JobKinds:
     }
 
 
+def _picks_kind(settings: Settings, parts: Parts, shelf: Shelf, popularity: Popularity) -> JobKinds:
+    """The job that draws picks for an audience; it shares the model with the requests."""
+    ground = AudienceGround(
+        shelf=shelf,
+        popularity=popularity,
+        sources=parts.sources,
+        door=Door(parts.links, parts.tokens),
+        url=settings.url,
+        cursors=parts.cursors,
+        batch_seconds=settings.database_timeout_seconds * recommend.bulk.views.BATCH_TIMES,
+        clock=now,
+    )
+    run = recommend.bulk.exports.job(ground, parts.exports, parts.eraser_exports)
+    return {recommend.bulk.exports.KIND: run}
+
+
 def _eraser(parts: Parts, progress: Callable[[int, int, str], None]) -> Eraser:
     return Eraser(parts.eraser_desk, now, time.sleep, progress)
 
@@ -491,6 +555,7 @@ def _retain(parts: Parts) -> JobFunction:
     def run(params: Mapping[str, Any], told: Report) -> Mapping[str, Any]:
         applied = apply_them(params, told)
         work(_eraser(parts, told.progress))
+        parts.eraser_exports.sweep(now())
         return applied
 
     return run
@@ -498,11 +563,14 @@ def _retain(parts: Parts) -> JobFunction:
 
 def keeper(parts: Parts) -> Keeper:
     """What applying the rules of retention touches."""
+    # The service itself only appends to it.
+    feedback = FeedbackStore(parts.eraser_database)
     sweeps = (
         Sweep("access_log_days", "access_log", parts.accesslog.old, parts.accesslog.sweep),
         Sweep("messages_days", "messages", parts.outbox.old, parts.outbox.sweep),
         Sweep("jobs_days", "jobs", parts.jobs.old, parts.jobs.sweep),
         Sweep("requests_months", "requests", parts.requests.old, parts.requests.sweep),
+        Sweep("feedback_months", "feedback", parts.feedback.old, feedback.sweep),
     )
     eraser = _eraser(parts, lambda *_: None)
 
@@ -524,11 +592,18 @@ def create_app(settings: Settings | None = None) -> Flask:
     configure_logs()
     parts = assemble(settings, settings.mongodb_uri)
     app = Service("carnet", settings, admit=Gatekeeper(parts.keys, parts.tokens).admit)
-    runner = Runner(parts.jobs, job_kinds(parts), at_once=settings.jobs_at_once)
+    shelf = Shelf(settings.model_dir)
+    popularity = Popularity(parts.sources, is_plain=settings.model_privacy == "plain")
+    kinds = {**job_kinds(parts), **_picks_kind(settings, parts, shelf, popularity)}
+    runner = Runner(parts.jobs, kinds, at_once=settings.jobs_at_once)
     app.watcher = watch = Watch(parts.accesslog)
-    provided = _provided(settings, parts, runner)
-    app.background += [runner, watch, _courier(settings, parts, runner, provided[Shelf])]
-    app.extensions["carnet"] = {**provided, Watch: watch}
+    app.background += [runner, watch, _courier(settings, parts, runner, shelf)]
+    app.extensions["carnet"] = {
+        **_provided(settings, parts, runner),
+        Shelf: shelf,
+        Popularity: popularity,
+        Watch: watch,
+    }
     app.before_request(loyalty.consent.views.note_signal)
     if settings.cors_origins:
         CORS(
@@ -584,8 +659,8 @@ def _provided(settings: Settings, parts: Parts, runner: Runner) -> dict[type, An
         # A quarter of the threads at most: the rest is for the tills that are online.
         Turnstile: Turnstile(max(1, settings.threads // 4)),
         Sources: sources,
-        Shelf: Shelf(settings.model_dir),
-        Popularity: Popularity(sources),
+        ExportStore: parts.exports,
+        Cursors: parts.cursors,
         training.Trainer: parts.trainer,
         Centre: _centre(settings, parts, runner),
     }
@@ -1053,6 +1128,65 @@ def model_prune(settings: Settings, keep: int) -> None:
     click.echo(f"{len(gone)} models deleted{': ' if gone else ''}{', '.join(gone)}.")
 
 
+def _budget(settings: Settings) -> Budget:
+    return Budget(
+        settings.model_epsilon,
+        settings.model_epsilon_total,
+        settings.model_epsilon_days,
+        settings.model_delta,
+    )
+
+
+def model_privacy(settings: Settings, ledger: PrivacyLedger) -> Privacy | None:
+    """How models are trained under differential privacy; None where the shop has them plain."""
+    if settings.model_privacy == "plain":
+        return None
+    return Privacy(_budget(settings), ledger, Noise())
+
+
+@model_group.command("privacy")
+@click.pass_obj
+def model_privacy_command(settings: Settings) -> None:
+    """Print what trainings have spent of the privacy budget, and what is left."""
+    budget = _budget(settings)
+    with _opened(settings) as parts:
+        found = standing(parts.privacy_ledger.entries(), at=now(), budget=budget)
+    _print([privacy_tables.ledger_table(found)])
+    for line in privacy_tables.standing_lines(found, budget, settings.model_privacy):
+        click.echo(line)
+
+
+@model_group.command("audit")
+@click.argument("version", required=False)
+@click.option("--members", type=click.IntRange(60, 20_000), default=2_000, show_default=True)
+@click.option("--shadows", type=click.IntRange(0, 16), default=4, show_default=True)
+@click.pass_obj
+def model_audit(settings: Settings, version: str | None, members: int, shadows: int) -> None:
+    """Attack a model: can be told who was in its training? The finding goes into its card.
+
+    Half of the members train a twin of VERSION (by default of the model that is served), and the
+    attacker, who trains SHADOWS models beside it, says of at most MEMBERS members who was in.
+    """
+    with _opened(settings) as parts, _refusals(), _model_refusals(), _bars() as bars:
+        found = inspect(
+            agreed_baskets(parts.sources, progress=bars),
+            depot=parts.trainer.depot,
+            version=version,
+            at=now().timestamp(),
+            members=members,
+            shadows=shadows,
+            progress=bars,
+        )
+    finding = found.finding
+    _print([privacy_tables.audit_table(finding)])
+    click.echo(
+        f"Model {found.version} ({found.mode}), a twin trained on half of the members, "
+        f"{finding.people_in} who were in and {finding.people_out} who were not. "
+        f"{verdict(finding)} With 1% false alarms {finding.true_share:.1%} of those who were in "
+        "are found."
+    )
+
+
 @main.command("simulate")
 @click.argument("file", type=click.File("rb"))
 @click.option("--from", "starts_at", help="RFC 3339; the journal's beginning if absent.")
@@ -1113,6 +1247,10 @@ def _refusals() -> Iterator[None]:
         RetentionBusyError,
         BackwardSpanError,
         TooManyPeriodsError,
+        BudgetSpentError,
+        LedgerBusyError,
+        TooManyMembersError,
+        TooFewMembersError,
     ) as error:
         raise click.ClickException(error.detail) from error
 
@@ -1186,6 +1324,7 @@ def retention_command(settings: Settings, *, is_dry: bool) -> None:
         )
         if not is_dry:
             work(_eraser(parts, _counting(bars)))
+            parts.eraser_exports.sweep(now())
     _print([retention_tables.table_of(applied)])
     click.echo(f"{applied.looked_at} members looked at.")
 

@@ -157,6 +157,19 @@ def hold_out(dataset: Dataset) -> tuple[Dataset, list[Truth]]:
     return _select(dataset, kept), truths
 
 
+def of_members(dataset: Dataset, is_chosen: npt.NDArray[np.bool_]) -> Dataset:
+    """The baskets of some members only; rows are numbered anew, items and places stay.
+
+    Args:
+        dataset: baskets of more members.
+        is_chosen: (n_members,) whose to keep.
+    """
+    kept = np.flatnonzero(is_chosen[dataset.basket_member])
+    row = np.cumsum(is_chosen, dtype=np.int32) - np.int32(1)
+    chosen = _select(dataset, kept)
+    return replace(chosen, n_members=int(is_chosen.sum()), basket_member=row[chosen.basket_member])
+
+
 def _truth(dataset: Dataset, basket: int) -> Truth:
     return Truth(
         member=int(dataset.basket_member[basket]),

@@ -5,8 +5,7 @@ from __future__ import annotations
 from marshmallow import fields
 
 from loyalty.catalogue.schemas import STORE_PATTERN, PriceSchema
-from loyalty.consent.model import MARKETING_CHANNELS
-from loyalty.kit.fields import Choice, QueryWhole, Text
+from loyalty.kit.fields import QueryWhole, Text
 from loyalty.kit.schemas import Input, Output
 from loyalty.program.document import channel_field
 
@@ -19,13 +18,6 @@ class WhereSchema(Input):
     channel = channel_field(metadata={"description": "Where it will be shown."})
     store = Text(64, pattern=STORE_PATTERN, metadata={"description": "In which store."})
     limit = QueryWhole(1, LIMIT_MAX, load_default=10)
-
-
-class AudienceSchema(Input):
-    """Which audience, and how many picks a member."""
-
-    channel = Choice(MARKETING_CHANNELS, required=True)
-    limit = QueryWhole(1, LIMIT_MAX, load_default=5)
 
 
 class RecommendedSchema(Output):

@@ -17,6 +17,7 @@ from loyalty.kit.clock import now
 from loyalty.members.model import MemberNotFoundError
 from recommend import model as models
 from recommend.dataset import Basket, build
+from recommend.taste import NOTHING_ELSE, Context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from loyalty.journal.store import JournalStore, PastBasket
     from loyalty.members.store import MemberStore
     from recommend.artefact import Shelf
+    from recommend.feedback.store import FeedbackStore
+    from recommend.taste import Signal
 
 Reason = Literal["consent", "no_consent", "no_history", "no_model", "browser_signal"]
 
@@ -51,6 +54,7 @@ class Sources(NamedTuple):
     catalogue: CatalogueStore
     # From when on the rules of retention let purchases be used, as of a moment.
     history_since: Callable[[datetime], datetime]
+    feedback: FeedbackStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +81,20 @@ class Popularity:
     """Popular picks while there is no model: from the shop's newest purchases, k-anonymous.
 
     Worked out at most twice a minute a worker, from a bounded number of purchases of members who
-    agree to personalisation at that moment.
+    agree to personalisation at that moment. Nothing at all where the shop has what members share
+    under differential privacy: these lists would be outside its budget.
     """
 
     def __init__(
         self,
         sources: Sources,
         *,
+        is_plain: bool = True,
         monotonic: Callable[[], float] = time.monotonic,
         clock: Callable[[], datetime] = now,
     ) -> None:
         self._sources = sources
+        self._is_plain = is_plain
         self._clock = clock
         self._monotonic = monotonic
         self._model: models.Model | None = None
@@ -103,6 +110,8 @@ class Popularity:
             return self._model
 
     def _make(self) -> models.Model:
+        if not self._is_plain:
+            return models.train(build([]), models.Settings(), collaborative=False)
         at = self._clock()
         since = self._sources.history_since(at)
         newest = self._sources.journal.recent(limit=COLD_BASKETS_MAX)
@@ -150,9 +159,12 @@ def recommend(
         picks = models.popular(popularity.model(), places, limit, restrictions.hidden)
         return _answer(picks, reason, None, sources.catalogue)
     history: list[PastBasket] = []
+    context = NOTHING_ELSE
     if asked.permit:
         since = sources.history_since(at)
         history = sources.journal.history(asked.permit, limit=HISTORY_BASKETS_MAX, since=since)
+        signals = sources.feedback.signals(asked.permit, since=since)
+        context = context_of(signals, restrictions.sensitive, at=at)
     picks, reason = pick(
         served.model,
         history,
@@ -160,6 +172,7 @@ def recommend(
         limit,
         allowed=asked.permit is not None,
         restrictions=restrictions,
+        context=context,
     )
     reason = refusal if asked.permit is None else reason
     return _answer(picks, reason, served.version, sources.catalogue)
@@ -173,6 +186,7 @@ def pick(
     *,
     allowed: bool,
     restrictions: Restrictions,
+    context: Context = NOTHING_ELSE,
 ) -> tuple[list[models.Pick], Reason]:
     """The picks for one member, and why they are personal or not.
 
@@ -183,6 +197,7 @@ def pick(
         limit: how many at most.
         allowed: whether the member agrees to personalisation.
         restrictions: what is not shown or not used.
+        context: what else is known at this moment.
     """
     taste = taste_of(history, restrictions.sensitive)
     if not allowed or not taste:
@@ -192,7 +207,14 @@ def pick(
     if restrictions.one_off:
         bought = {sku for _, skus in taste for sku in skus}
         excluded = excluded | (restrictions.one_off & bought)
-    return models.rank(model, taste, places, limit, exclude=excluded), "consent"
+    picks = models.rank(model, taste, places, limit, exclude=excluded, context=context)
+    return picks, "consent"
+
+
+def context_of(signals: Sequence[Signal], sensitive: frozenset[str], *, at: datetime) -> Context:
+    """What a member's feedback says, without what is said of sensitive products."""
+    kept = tuple(each for each in signals if each.sku not in sensitive)
+    return Context(at=at.timestamp(), signals=kept)
 
 
 def places_of(channel: str | None, store: str | None) -> tuple[str, ...]:

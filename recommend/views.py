@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import orjson
-from flask import Response, request
+from flask import request
 
 from loyalty.consent.gpc import is_signalled
 from loyalty.kit.clock import now
-from loyalty.kit.http import NDJSON_TYPE, Answer, Blueprint, answer, look_noter, provided
-from loyalty.kit.settings import Settings
+from loyalty.kit.http import Answer, Blueprint, answer, provided
 from loyalty.members.model import MemberNotFoundError
-from recommend import picks, service
+from recommend import service
 from recommend.artefact import Shelf
-from recommend.schemas import AudienceSchema, RecommendationsSchema, WhereSchema
+from recommend.schemas import RecommendationsSchema, WhereSchema
 from recommend.service import BECAUSE, Popularity, Sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from recommend.service import Recommended
 
 blp = Blueprint("personalisation", __name__, description="What to show a person next.")
@@ -34,10 +30,6 @@ _ITEM = {
     "score": 2.71,
     "because": "Because you bought it before",
 }
-_PICKS_EXAMPLE = (
-    '{"member_id":"m_…","address":"ada@example.com","personalised":true,"reason":"consent",'
-    '"items":[{"sku":"milk-1l","score":2.71}]}\n'
-)
 
 
 def _item(item: Recommended) -> dict[str, Any]:
@@ -97,40 +89,3 @@ def recommendations(query: dict[str, Any], member_id: str) -> Answer:
         "items": [_item(each) for each in found.items],
     }
     return answer(body)
-
-
-@blp.route("/picks")
-@blp.requires("picks:read", bulk=True, purpose="marketing")
-@blp.arguments(AudienceSchema, location="query")
-@blp.response(200, {"type": "string"}, content_type=NDJSON_TYPE, example=_PICKS_EXAMPLE)
-@blp.raises()
-def list_picks(query: dict[str, Any]) -> Answer:
-    """Stream picks for everyone who agreed to marketing on a channel.
-
-    NDJSON, a member a line, with the address of the channel where there is one. Consent is read
-    live while the stream runs. Members who do not agree to personalisation get popular picks.
-    """
-    audience = picks.Audience(
-        channel=query["channel"],
-        limit=query["limit"],
-        clock=now,
-        shelf=provided(Shelf),
-        popularity=provided(Popularity),
-        sources=provided(Sources),
-    )
-    seconds = provided(Settings).database_timeout_seconds
-    rows = picks.stream(audience, batch_seconds=seconds * 5)
-    return Response(_lines(rows, look_noter()), content_type=NDJSON_TYPE)
-
-
-def _lines(rows: Iterator[picks.MemberPicks], note_look: Callable[[str], None]) -> Iterator[bytes]:
-    for row in rows:
-        note_look(row.member_id)
-        body = {
-            "member_id": row.member_id,
-            "address": row.address,
-            "personalised": row.personalised,
-            "reason": row.reason,
-            "items": [{"sku": each.sku, "score": round(each.score, 4)} for each in row.items],
-        }
-        yield orjson.dumps(body) + b"\n"

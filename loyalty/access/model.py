@@ -43,6 +43,7 @@ SCOPES: dict[str, str] = {
     "notices:read": "read notices",
     "notices:write": "publish notices",
     "recommendations:read": "read recommendations for a member",
+    "feedback:write": "report what members looked at, clicked and were shown",
     "picks:read": "stream picks for a whole audience",
     "model:read": "read how good the model of recommendations is, and its versions",
     "model:write": "have the model of recommendations trained",

@@ -140,8 +140,17 @@ USES: dict[str, Use] = {
     "loyalty.web.backing.unsubscribe": _RIGHTS,
     "loyalty.web.backing.withdraw_all": _RIGHTS,
     "loyalty.web.rights.require_staying": _RIGHTS,
-    "recommend.picks._addresses": Use((MARKETING,), "recommend.picks._agreed"),
-    "recommend.picks._ready": Use((PERSONALISATION, MARKETING), "recommend.picks._agreed"),
+    "recommend.bulk.exports._next_part": Use(
+        (PERSONALISATION, MARKETING), "recommend.bulk.stream.agreed_of"
+    ),
+    "recommend.bulk.stream._addresses": Use((MARKETING,), "recommend.bulk.stream.agreed_of"),
+    "recommend.bulk.stream.draw": Use(
+        (PERSONALISATION, MARKETING), "recommend.bulk.stream.agreed_of"
+    ),
+    "recommend.feedback.service._kept": Use((PERSONALISATION,)),
+    "recommend.feedback.service._written": Use(
+        (PERSONALISATION,), "recommend.feedback.service._kept"
+    ),
     "recommend.service.Popularity._make": Use((PERSONALISATION,)),
     "recommend.service.recommend": Use((PERSONALISATION,)),
     "recommend.training.reading.agreed_baskets": Use((PERSONALISATION,)),

@@ -10,10 +10,12 @@ from loyalty.kit.clock import now
 from recommend import artefact
 from recommend.artefact import ArtefactError
 from recommend.dataset import build
-from recommend.evaluate import choose_weights
+from recommend.evaluate import Choice, choose_weights
 from recommend.model import Settings, train
+from recommend.privacy.service import reserve
+from recommend.privacy.training import Guard, K, train_guarded
 from recommend.training import depot as depots
-from recommend.training.comparison import Served, Verdict, judge
+from recommend.training.comparison import Served, Verdict, judge, sanity
 from recommend.training.model import ModelChangedError, NoModelError, version_name
 from recommend.training.reading import Roll, agreed_baskets
 from recommend.training.withdrawals import withdrawn_since, withdrew_meanwhile
@@ -24,8 +26,10 @@ if TYPE_CHECKING:
 
     from loyalty.privacy.erasures import ErasureStore
     from recommend.dataset import Dataset
-    from recommend.evaluate import Choice
     from recommend.model import Model
+    from recommend.privacy.model import Budget
+    from recommend.privacy.noise import Noise
+    from recommend.privacy.store import PrivacyLedger
     from recommend.service import Sources
     from recommend.training.depot import Depot
     from recommend.training.model import Version
@@ -34,7 +38,16 @@ if TYPE_CHECKING:
 
 READINGS_MAX = 2
 """Times that all is read and learnt, because somebody withdrew while it was."""
+_NOT_COMPARED = "Not compared with others on members: that would be outside the privacy budget."
 _CHANGED = "Another model was put into service while this one was trained."
+
+
+class Privacy(NamedTuple):
+    """How a shop has its models trained under differential privacy."""
+
+    budget: Budget
+    ledger: PrivacyLedger
+    noise: Noise
 
 
 class Trainer(NamedTuple):
@@ -46,6 +59,7 @@ class Trainer(NamedTuple):
         factors: of the collaborative part.
         erasures: of members; None where nobody erases.
         threads: of learning; 0 for all cores.
+        privacy: for models in which no member can be made out; None for plain ones.
     """
 
     sources: Sources
@@ -53,6 +67,7 @@ class Trainer(NamedTuple):
     factors: int
     erasures: ErasureStore | None = None
     threads: int = 0
+    privacy: Privacy | None = None
 
 
 class Learnt(NamedTuple):
@@ -65,6 +80,7 @@ class Learnt(NamedTuple):
         model: what is to be served.
         readings: how often all was read.
         withdrawn: members who withdrew while this, the last reading, was learnt from.
+        privacy: the mode, and what it cost, for the card.
     """
 
     began_at: datetime
@@ -73,6 +89,7 @@ class Learnt(NamedTuple):
     model: Model
     readings: int
     withdrawn: int
+    privacy: Mapping[str, Any]
 
 
 class Trained(NamedTuple):
@@ -126,16 +143,21 @@ def train_and_promote(
         by: who wants it, for the model card.
         force: serve the result whatever the comparison says.
         clock: tells each page of members the time.
+
+    Raises:
+        BudgetSpentError, LedgerBusyError: the privacy budget has no room; nothing was read.
+        TooManyMembersError: the delta is too large for the number of members.
     """
     began = time.perf_counter()
     depot = trainer.depot
+    version = version_name(at)
+    guard = _guard(version, at, trainer.privacy) if trainer.privacy else None
     before = depot.store.current()
-    learnt = _learn(trainer, progress, clock)
+    learnt = _learn(trainer, guard, progress, clock)
     old = _served(trainer, before.version if before else None, at=clock())
     progress("compare", 0, 1)
     learnt, verdict = _judged(learnt, old, trainer)
     progress("compare", 1, 1)
-    version = version_name(at)
     created_at, promoted = learnt.began_at, False
     seconds = time.perf_counter() - began
     facts = _facts(learnt, verdict, old, by=by, seconds=seconds)
@@ -153,27 +175,49 @@ def train_and_promote(
     return Trained(version, learnt, verdict, promoted, seconds)
 
 
-def _learn(trainer: Trainer, progress: Progress, clock: Callable[[], datetime]) -> Learnt:
+def _guard(version: str, at: datetime, privacy: Privacy) -> Guard:
+    """What this training may spend, taken from the budget before anything is read.
+
+    Once for all its readings: of these one alone is ever kept.
+    """
+    entry = reserve(version, at=at, budget=privacy.budget, ledger=privacy.ledger)
+    return Guard(entry.cost, at.timestamp(), privacy.budget, privacy.noise)
+
+
+def _learn(
+    trainer: Trainer, guard: Guard | None, progress: Progress, clock: Callable[[], datetime]
+) -> Learnt:
     """Read and learn; again if somebody withdrew meanwhile, but not for ever."""
-    learnt = _read_and_learn(trainer, progress, clock, 1)
+    learnt = _read_and_learn(trainer, guard, progress, clock, 1)
     for reading in range(2, READINGS_MAX + 1):
         if not learnt.withdrawn:
             break
-        learnt = _read_and_learn(trainer, progress, clock, reading)
+        learnt = _read_and_learn(trainer, guard, progress, clock, reading)
     return learnt
 
 
 def _read_and_learn(
-    trainer: Trainer, progress: Progress, clock: Callable[[], datetime], reading: int
+    trainer: Trainer,
+    guard: Guard | None,
+    progress: Progress,
+    clock: Callable[[], datetime],
+    reading: int,
 ) -> Learnt:
     began_at, roll = clock(), Roll()
     baskets = agreed_baskets(trainer.sources, progress=progress, clock=clock, roll=roll)
     dataset = build(baskets)
-    choice, model = _learn_from(dataset, trainer, progress)
+    settings = Settings(factors=trainer.factors)
+    privacy: Mapping[str, Any] = {"privacy": {"mode": "plain"}}
+    if guard is not None:
+        guarded = train_guarded(dataset, settings, guard, progress=progress)
+        model, privacy = guarded.model, guarded.facts
+        choice = Choice(model.weights, (), {}, K, guarded.note)
+    else:
+        choice, model = _learn_from(dataset, settings, trainer, progress)
     withdrawn = withdrew_meanwhile(
         began_at, roll, at=clock(), consents=trainer.sources.consents, erasures=trainer.erasures
     )
-    return Learnt(began_at, dataset, choice, model, reading, withdrawn)
+    return Learnt(began_at, dataset, choice, model, reading, withdrawn, privacy)
 
 
 def _judged(learnt: Learnt, old: Served | None, trainer: Trainer) -> tuple[Learnt, Verdict]:
@@ -182,6 +226,10 @@ def _judged(learnt: Learnt, old: Served | None, trainer: Trainer) -> tuple[Learn
     A refusal would leave members who withdrew behind the served model. So its settings, which were
     good enough until now, are learnt anew from what consent allows today.
     """
+    if trainer.privacy is not None:
+        # A comparison on members, and what follows from it, would tell of them outside the budget.
+        reasons = sanity(learnt.model, learnt.dataset.n_members, old)
+        return learnt, Verdict(tuple(reasons), (), (_NOT_COMPARED,))
     seed, threads = learnt.model.settings.seed, trainer.threads
     verdict = judge(
         learnt.model, learnt.dataset, old, k=learnt.choice.k, seed=seed, threads=threads
@@ -198,8 +246,9 @@ def _judged(learnt: Learnt, old: Served | None, trainer: Trainer) -> tuple[Learn
     return learnt._replace(model=again), kept
 
 
-def _learn_from(dataset: Dataset, trainer: Trainer, progress: Progress) -> tuple[Choice, Model]:
-    settings = Settings(factors=trainer.factors)
+def _learn_from(
+    dataset: Dataset, settings: Settings, trainer: Trainer, progress: Progress
+) -> tuple[Choice, Model]:
     progress("weigh", 0, 1)
     choice = choose_weights(dataset, settings, settings.seed, threads=trainer.threads)
     progress("weigh", 1, 1)
@@ -240,14 +289,21 @@ def _served(trainer: Trainer, version: str | None, *, at: datetime) -> Served | 
     )
 
 
+def _counts(learnt: Learnt) -> dict[str, int]:
+    if learnt.privacy["privacy"]["mode"] != "plain":
+        return {}
+    return {"baskets": learnt.dataset.n_baskets, "members": learnt.dataset.n_members}
+
+
 def _facts(
     learnt: Learnt, verdict: Verdict, old: Served | None, *, by: str, seconds: float
 ) -> dict[str, Any]:
     """What the model card says beside the model itself. It names nobody."""
     choice = learnt.choice
     return {
-        "baskets": learnt.dataset.n_baskets,
-        "members": learnt.dataset.n_members,
+        # In a private model how many there were is told by the noisy facts alone.
+        **_counts(learnt),
+        **learnt.privacy,
         "chosen_by": choice.note,
         "k": choice.k,
         "metrics": {

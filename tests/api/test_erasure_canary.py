@@ -103,6 +103,9 @@ def exercised(club: Api, member: str) -> None:
     club.call("POST", "/v1/batches", data=json.dumps(line) + "\n", headers=NDJSON, expect=200)
     share = {"external_id": "canary-share", "channel": "social", "type": "share", "member": member}
     club.post("/v1/engagements", share, expect=201)
+    act = {"kind": "click", "sku": "canary-sku", "channel": "web", "placement": "canary-place"}
+    shown = {"id": "canary-feedback", "member": member, **act}
+    club.post("/v1/feedback", {"events": [shown]}, expect=200)
     for read in ("", "/points", "/journal", "/consents/records", "/recommendations", "/requests"):
         club.get(f"{path}{read}", expect=200)
     club.post("/v1/members/lookup", {"identifier": line_of("email")}, expect=200)

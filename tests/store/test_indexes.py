@@ -44,6 +44,7 @@ UNIQUE = {
     ("coupon_uses", "key"),
     ("jobs", "request_key"),
     ("jobs", "slot"),
+    ("picks_parts", "export_number"),
     ("models.chunks", "files_id_1_n_1"),
     ("privacy_requests", "open_of_kind"),
     ("privacy_requests", "request_key"),

@@ -169,6 +169,14 @@ class TestTheServiceRuns:
             path = f"/v1/members/{member}/recommendations"
             api.get(path, query_string={"channel": "web"}, expect=200)
 
+    def test_feedback(self, guarded_shop: Api) -> None:
+        api, member = guarded_shop, member_of(guarded_shop)
+        api.consent(member, "personalisation")
+        act = {"id": unique("event"), "kind": "click", "sku": "milk", "channel": "web"}
+        for status in ("recorded", "replayed"):
+            body = {"events": [{**act, "member": member}]}
+            assert api.post("/v1/feedback", body, expect=200).get_json()[status] == 1
+
     def test_catalogue_and_jobs(self, guarded_shop: Api, guarded_parts: Parts) -> None:
         api = guarded_shop
         member_of(api)

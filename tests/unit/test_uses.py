@@ -51,9 +51,11 @@ READERS = {
     "outbox": {"waiting", "held"},
     "requests": {"get", "page", "open_of", "held", "to_erase"},
     "accesslog": {"page", "held"},
+    "feedback": {"scan", "seen", "signals", "signals_of", "held"},
     "households": {"of", "get", "pool_of", "held"},
     "referrals": {"of", "code_of", "by_code", "held"},
     "rewards": {"taken", "held"},
+    "exports": {"drafts", "held"},
     "holder": {"held"},
 }
 GATES = {"ask", "permit", "permits", "permits_for", "require"}
