@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 # What one return may be about.
 RELATED_MAX = 5000
 BACKWARDS_FIRST, BACKWARDS_MAX = 8, 512
-# Fewest entries that one answer of the server holds when many pasts are read.
-BATCH_MIN = 200
 # Entries that restate others and are no facts of their own.
 RESTATING = frozenset({"correction", "reversal"})
 _DUPLICATE = 11000
@@ -347,9 +345,8 @@ class JournalStore:
         """Read up to the first member with more than the limit; whom it leaves to be read."""
         query = {"member": {"$in": member_ids}, "kind": {"$in": ["purchase", "return"]}}
         order = [("member", ASCENDING), ("seq", DESCENDING)]
-        # A batch is what is read in vain of a longer past, at most.
-        size = max(2 * limit, BATCH_MIN)
-        with self._journal.find(query, _BASKET).sort(order).batch_size(size) as documents:
+        # A batch is what is read in vain of a longer past, at most: it holds one entry too many.
+        with self._journal.find(query, _BASKET).sort(order).batch_size(limit + 1) as documents:
             for document in documents:
                 member_id = document["member"]
                 baskets = found.setdefault(member_id, [])

@@ -126,11 +126,12 @@ def back_from(versions: list[Version], current: Current) -> Version:
 def to_keep(versions: list[Version], current: Current | None, keep: int) -> set[str]:
     """Names of the versions that stay: what is served, the last ones that were, and the newest.
 
-    Versions that never served do not push out those that can be gone back to.
+    What never served, or was rolled back, does not push out what can be gone back to.
     """
-    served = [each for each in versions if each.promoted_at is not None]
+    is_target = {each.version: each.promoted_at and not each.rolled_back_at for each in versions}
+    served = [each for each in versions if is_target[each.version]]
     served.sort(key=lambda each: (each.promoted_at, each.version), reverse=True)
-    others = [each for each in versions if each.promoted_at is None]
+    others = [each for each in versions if not is_target[each.version]]
     others.sort(key=lambda each: each.version, reverse=True)
     kept = {each.version for each in (*served[:keep], *others[:1])}
     return kept | ({current.version} if current else set())

@@ -115,7 +115,7 @@ class Span(NamedTuple):
     left: float
     width: float
     middle: float
-    text: str
+    gain: str
     is_worse: bool
 
 
@@ -149,11 +149,8 @@ def spans_of(comparisons: Sequence[Mapping[str, Any]]) -> Spans:
     def span(each: Mapping[str, Any]) -> Span:
         left, right = (middle + each[name] * scale for name in ("low", "high"))
         at = middle + (each["ours"] - each["theirs"]) * scale
-        text = (
-            f"{each['ours']:.4f} against {each['theirs']:.4f} ({each['relative']:+.1%}), "
-            f"{each['members']} members"
-        )
         numbers = (round(left, 1), round(right - left, 1), round(at, 1))
-        return Span(name_of(each["rival"]), *numbers, text, is_worse=each["high"] < 0)
+        gain = f"{each['relative']:+.1%}"
+        return Span(name_of(each["rival"]), *numbers, gain, is_worse=each["high"] < 0)
 
     return Spans(middle, [span(each) for each in comparisons])
