@@ -148,7 +148,12 @@ from loyalty.versions.store import VersionStore
 from loyalty.web.backing import Centre
 from loyalty.web.sessions import Door
 from recommend.artefact import Shelf
+from recommend.evaluating import evaluate_files, write_html, write_json
+from recommend.files import UnusableFileError
 from recommend.jobs import train_and_promote
+from recommend.model import LIMIT_MAX
+from recommend.model import Settings as ModelSettings
+from recommend.report.terminal import show
 from recommend.service import Popularity, Sources
 
 if TYPE_CHECKING:
@@ -930,6 +935,53 @@ def train_command(settings: Settings, *, if_missing: bool) -> None:
         f"Model {trained.version}: {len(trained.model.items)} products from {trained.baskets} "
         f"baskets, served now ({trained.seconds:.1f} s)."
     )
+
+
+@main.command("evaluate")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--test", type=click.Path(path_type=Path), help="The right answers, held out before.")
+@click.option("--k", type=click.IntRange(1, LIMIT_MAX), default=10, show_default=True)
+@click.option("--split", type=click.Choice(["last-basket", "file"]), help="`file` with --test.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--people-min",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Fewest people behind an item that is shown to others.",
+)
+@click.option("--html", type=click.Path(path_type=Path), help="Write a page with charts.")
+@click.option("--json", "figures", type=click.Path(path_type=Path), help="Write all figures.")
+@click.pass_obj
+def evaluate_command(
+    settings: Settings,
+    *,
+    data: Path,
+    test: Path | None,
+    k: int,
+    split: str | None,
+    seed: int,
+    people_min: int,
+    html: Path | None,
+    figures: Path | None,
+) -> None:
+    """Say how good recommendations learned from a Parquet or CSV file are, beside plain methods.
+
+    Columns: member, item, and where there are any basket and at. Needs no database.
+    """
+    if (split or ("file" if test else "last-basket")) != ("file" if test else "last-basket"):
+        raise click.UsageError("--split file goes with --test FILE, and only with it.")
+    start = ModelSettings(factors=settings.model_factors, people_min=people_min)
+    try:
+        with _bars() as bars:
+            found = evaluate_files(data, test, start, k=k, seed=seed, progress=bars)
+    except UnusableFileError as error:
+        raise click.UsageError(str(error)) from error
+    show(found.page, Console())
+    if html:
+        write_html(found.page, html)
+    if figures:
+        write_json(found.appraisal, figures)
 
 
 @main.command("simulate")

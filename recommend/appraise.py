@@ -109,7 +109,7 @@ class Result:
     Attributes:
         name: for machines.
         label: for people.
-        form: "with what they have", "new items only", or empty for the model, which chose itself.
+        form: "old and new", "only new", or empty for the model, which chose itself.
         reported: on the members whose answers the choice did not see.
         everyone: on all members asked about.
     """
@@ -374,8 +374,8 @@ def _forms(rival: Rival, who: Asked, k: int, progress: Progress) -> Iterable[_Me
     lists = rank_rival(
         rival.scorer, who, k, progress=lambda done, total: progress(rival.label, done, total)
     )
-    yield _Method(rival.name, rival.label, "with what they have", lists.everything)
-    yield _Method(rival.name, rival.label, "new items only", lists.only_new)
+    yield _Method(rival.name, rival.label, "old and new", lists.everything)
+    yield _Method(rival.name, rival.label, "only new", lists.only_new)
 
 
 def _reported(task: Task) -> Bools:
@@ -443,13 +443,13 @@ class _Comparison:
 
     def _figures(self, lists: Ints, members: Bools) -> Figures:
         shown, truths = lists[members], self._task.truths.of(members)
-        means = per_member(shown, truths).mean(axis=0).tolist()
+        means = dict(zip(METRICS, per_member(shown, truths).mean(axis=0).tolist(), strict=True))
         return Figures(
-            len(shown),
-            *means,
-            coverage(shown, int((self._people > 0).sum())),
-            novelty(shown, self._people, self._task.history.n_members),
-            new_share(shown, self._histories.of(members)),
+            members=len(shown),
+            coverage=coverage(shown, int((self._people > 0).sum())),
+            novelty=novelty(shown, self._people, self._task.history.n_members),
+            new_share=new_share(shown, self._histories.of(members)),
+            **means,
         )
 
     def gains(self, ours: Ints, theirs: Ints, seed: int) -> tuple[Gain, ...]:
@@ -464,9 +464,7 @@ class _Comparison:
 
     def groups(self, ours: Ints, theirs: Ints, seed: int) -> tuple[Group, ...]:
         pair = ours[self._reported], theirs[self._reported]
-        found = [
-            _group(kind, label, pair, truths, seed) for kind, label, truths in self._parts()
-        ]
+        found = [_group(kind, label, pair, truths, seed) for kind, label, truths in self._parts()]
         return tuple(group for group in found if group.members)
 
     def _parts(self) -> Iterable[tuple[str, str, Ragged]]:
@@ -523,13 +521,15 @@ def _thirds(sizes: Offsets) -> list[tuple[int, int]]:
 def _gain(metric: str, model: Floats, rival: Floats, own: Floats, apart: Floats) -> Gain:
     ours, theirs = float(model.mean()), float(rival.mean())
     return Gain(
-        metric,
-        ours,
-        *own.tolist(),
-        theirs,
-        ours - theirs,
-        *apart.tolist(),
-        (ours - theirs) / theirs if theirs else 0.0,
+        metric=metric,
+        model=ours,
+        model_low=float(own[0]),
+        model_high=float(own[1]),
+        rival=theirs,
+        difference=ours - theirs,
+        low=float(apart[0]),
+        high=float(apart[1]),
+        relative=(ours - theirs) / theirs if theirs else 0.0,
     )
 
 
@@ -541,6 +541,4 @@ def _group(kind: str, label: str, pair: tuple[Ints, Ints], truths: Ragged, seed:
         return Group(kind, label, 0, 0.0, 0.0, 0.0, 0.0, 0.0)
     ((low, high),) = intervals(ours[:, :1] - theirs[:, :1], seed).tolist()
     recall, ndcg = ours[:, :2].mean(axis=0).tolist()
-    return Group(
-        kind, label, len(ours), recall, ndcg, float(theirs[:, 0].mean()), low, high
-    )
+    return Group(kind, label, len(ours), recall, ndcg, float(theirs[:, 0].mean()), low, high)

@@ -1,9 +1,9 @@
 """Reads who bought what from a Parquet or CSV file, for evaluating without a database.
 
-A line is one item of one member: columns `member` and `item`, and where there are any `basket`, `at`
-and `kind`; others are left alone. Names may be texts or numbers. The file is read in batches: what
-stays in memory is some 20 bytes a line and the names, each once. It leaves to others: what is
-held out and what is learned. A file that cannot be used gives one sentence that says where and why.
+A line is one item of one member: columns `member` and `item`, and where there are any `basket`,
+`at` and `kind`; others are left alone. Names may be texts or numbers. The file is read in batches:
+what stays in memory is some 20 bytes a line and the names, each once. A file that cannot be used
+gives one sentence that says where and why. It leaves to others: what is held out and learned.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Progress: TypeAlias = "Callable[[int, int], None]"
 
 
 class UnusableFileError(Exception):
-    """A file that cannot be evaluated; the message says what is wrong with which file, and where."""
+    """A file that cannot be evaluated; the message says which one, where and why."""
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class Names:
         batch = values.dictionary_encode()
         codes = self.codes
         known = [codes.setdefault(name, len(codes)) for name in batch.dictionary.to_pylist()]
-        return np.asarray(known, dtype=np.int32)[batch.indices.to_numpy()]
+        return np.asarray(np.asarray(known, dtype=np.int32)[batch.indices.to_numpy()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,10 @@ class Lines:
 
     def _oldest_first(self, order: Offsets, starts: Offsets) -> Iterator[tuple[int, int]]:
         firsts = order[starts[:-1]]
-        at = np.zeros(len(firsts)) if self.at is None else np.minimum.reduceat(
-            self.at[order], starts[:-1]
+        at = (
+            np.zeros(len(firsts))
+            if self.at is None
+            else np.minimum.reduceat(self.at[order], starts[:-1])
         )
         for n in np.lexsort((firsts, at, self.member[firsts])).tolist():
             yield int(starts[n]), int(starts[n + 1])
@@ -151,7 +153,7 @@ def _reason(error: Exception) -> str:
 
 
 def _batches(path: Path, progress: Progress | None) -> Iterator[pa.RecordBatch]:
-    """The columns that matter, whatever the form of the file; one empty batch if it has no lines."""
+    """The columns that matter, whatever the form of the file."""
     if path.is_dir():
         raise UnusableFileError(f"{path}: it is a directory; name one Parquet or CSV file.")
     with path.open("rb") as file:
@@ -197,9 +199,7 @@ def _csv(path: Path, progress: Progress | None) -> Iterator[pa.RecordBatch]:
         reader = pyarrow.csv.open_csv(
             stream,
             read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
-            parse_options=pyarrow.csv.ParseOptions(
-                delimiter=delimiter, newlines_in_values=False
-            ),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=False),
             convert_options=convert,
         )
         for batch in reader:
@@ -319,7 +319,7 @@ class _Reading:
 
     def require(self, fine: pa.Array, problem: str) -> None:
         """Refuse the file at the first line that is not fine."""
-        at = pc.index(fine.fill_null(False), False).as_py()  # noqa: FBT003
+        at = pc.index(fine.fill_null(False), False).as_py()
         if at >= 0:
             raise UnusableFileError(f"{self.path}: row {self.rows + at + 1} {problem}.")
 

@@ -1,8 +1,8 @@
 """What a set of ranked lists is worth: figures member by member, and how sure they are.
 
-Pure, and in whole arrays: it never learns, ranks or reads. Items are numbers (codes) here; a list is
-a row of `k` codes, best first, -1 where it ends early. It leaves to others: who is asked and what
-the right answers are (`recommend.appraise`), and the lists themselves.
+Pure, and in whole arrays: it never learns, ranks or reads. Items are numbers (codes) here; a list
+is a row of `k` codes, best first, -1 where it ends early. It leaves to others: who is asked and
+what the right answers are (`recommend.appraise`), and the lists themselves.
 """
 
 from __future__ import annotations
@@ -144,8 +144,8 @@ def new_share(lists: Ints, histories: Ragged) -> float:
 def intervals(columns: Floats, seed: int, rounds: int = BOOTSTRAP_ROUNDS) -> Floats:
     """(c, 2) bounds of the 95% interval of the mean of each of (m, c) columns.
 
-    Percentile bootstrap over members (Efron 1979): members are drawn anew with replacement, the same
-    for all columns, so a column of differences gives a paired interval.
+    Percentile bootstrap over members (Efron 1979): members are drawn anew with replacement, the
+    same for all columns, so a column of differences gives a paired interval.
     """
     members = len(columns)
     if not members:

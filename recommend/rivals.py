@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from implicit.cpu.als import AlternatingLeastSquares
-from implicit.nearest_neighbours import CosineRecommender
+from implicit.nearest_neighbours import all_pairs_knn
 from scipy import sparse
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -89,21 +89,20 @@ def rivals(dataset: Dataset, who: Asked, *, seed: int, threads: int = 0) -> Iter
     recent = popularity(dataset, recency(dataset))
     timed = len(np.unique(dataset.basket_at)) > 1
     if timed:
-        yield Rival("recent_top", "Best sellers of late", _same_for_all(recent, who))
-    yield Rival("personal_top", "Own most bought", _sparse(_own(dataset, who), filling))
+        yield Rival("recent_top", "Recent best sellers", _same_for_all(recent, who))
+    yield Rival("personal_top", "Own favourites", _sparse(_own(dataset, who), filling))
     if dataset.n_baskets > dataset.n_members:
         decayed = _rows_of(_weighted(dataset, decay(dataset)), who.rows)
-        yield Rival("personal_decayed", "Own, newest first", _sparse(decayed, _filling(recent)))
+        yield Rival("personal_decayed", "Own recent favourites", _sparse(decayed, _filling(recent)))
     counts = matrix(dataset)
     for alpha in ALS_ALPHAS:
         label = f"ALS alone (alpha {alpha:g})"
-        yield Rival("als_alone", label, _als(counts, who, alpha, seed, threads, filling))
+        learner = _als(counts, alpha, seed=seed, threads=threads)
+        yield Rival("als_alone", label, _factors(learner, who, filling))
     yield Rival("item_item", "Item-item", _item_item(counts, who, threads, filling))
 
 
-def rank(
-    scorer: Scorer, who: Asked, k: int, *, progress: Progress | None = None
-) -> Lists:
+def rank(scorer: Scorer, who: Asked, k: int, *, progress: Progress | None = None) -> Lists:
     """Both lists of every asked member, in blocks of bounded memory."""
     members, items = who.had.shape
     lists = Lists(*(np.full((members, k), NOWHERE, dtype=np.int32) for _ in Lists._fields))
@@ -174,7 +173,8 @@ def top_columns(scores: Floats32, k: int) -> Ints:
 def popularity(dataset: Dataset, weights: Floats) -> Floats:
     """(n,) for each item the sum of the weights of the baskets it is in."""
     lines = weights[dataset.line_basket()]
-    return np.bincount(dataset.basket_items, weights=lines, minlength=len(dataset.items))
+    counts = np.bincount(dataset.basket_items, weights=lines, minlength=len(dataset.items))
+    return counts.astype(np.float64)
 
 
 def recency(dataset: Dataset) -> Floats:
@@ -197,7 +197,7 @@ def _own(dataset: Dataset, who: Asked) -> sparse.csr_matrix:
 
 
 def _weighted(dataset: Dataset, weights: Floats, *, most: bool = False) -> sparse.csr_matrix:
-    """csr (members, n): the sum, or the most, of the weights of a member's baskets with an item."""
+    """Matrix (members, n): sum, or most, of the weights of a member's baskets with an item."""
     line_basket = dataset.line_basket()
     rows = dataset.basket_member[line_basket].astype(np.int64)
     keys = rows * len(dataset.items) + dataset.basket_items
@@ -241,13 +241,8 @@ def _sparse(scores: sparse.csr_matrix, filling: Floats32) -> Scorer:
 
 
 def _als(
-    counts: sparse.csr_matrix,
-    who: Asked,
-    alpha: float,
-    seed: int,
-    threads: int,
-    filling: Floats32,
-) -> Scorer:
+    counts: sparse.csr_matrix, alpha: float, *, seed: int, threads: int
+) -> AlternatingLeastSquares:
     """Hu, Koren, Volinsky 2008, as `implicit` does it."""
     learner = AlternatingLeastSquares(
         factors=min(ALS_FACTORS, max(1, min(counts.shape))),
@@ -260,21 +255,23 @@ def _als(
     # BLAS threads under those of implicit make it ten times slower; it warns about them.
     with threadpool_limits(1, "blas"):
         learner.fit(counts, show_progress=False)
+    return learner
+
+
+def _factors(learner: AlternatingLeastSquares, who: Asked, filling: Floats32) -> Scorer:
     nobody = np.zeros((1, learner.user_factors.shape[1]), dtype=np.float32)
     people = np.concatenate([learner.user_factors, nobody])[who.rows]
     items = np.ascontiguousarray(learner.item_factors.T)
     return lambda block: people[block] @ items + np.float32(1e-6) * filling
 
 
-def _item_item(
-    counts: sparse.csr_matrix, who: Asked, threads: int, filling: Floats32
-) -> Scorer:
+def _item_item(counts: sparse.csr_matrix, who: Asked, threads: int, filling: Floats32) -> Scorer:
     """Cosine of who bought what; an item speaks for itself and its nearest (Sarwar et al. 2001)."""
-    binary = counts.copy()
-    binary.data[:] = 1.0
-    learner = CosineRecommender(K=NEIGHBOURS, num_threads=threads)
-    learner.fit(binary, show_progress=False)
-    nearest = sparse.csr_matrix(learner.similarity, dtype=np.float32)
+    lengths = np.sqrt(np.maximum(counts.getnnz(axis=0), 1))
+    cosine = counts.copy()
+    cosine.data = (1 / lengths[counts.indices]).astype(np.float64)
+    nearest = all_pairs_knn(cosine, NEIGHBOURS, show_progress=False, num_threads=threads)
+    nearest = sparse.csr_matrix(nearest, dtype=np.float32)
 
     def scorer(block: Offsets) -> Floats32:
         return np.asarray((who.had[block] @ nearest).toarray() + np.float32(1e-4) * filling)
