@@ -94,13 +94,13 @@ def _notes(lines: Lines, answers: Lines | None, found: Appraisal) -> tuple[str, 
     data = found.data
     others = lines.other_kinds + (answers.other_kinds if answers else 0)
     said = (
-        (lines.time_note, f"`at` was read as {lines.time_note}."),
-        (lines.at is None, "Without `at`, the order of the file is the order in time."),
+        (lines.time_note, f"The column at was read as {lines.time_note}."),
+        (lines.at is None, "Without a column at, the order of the file is the order in time."),
         (
             lines.basket is None and lines.at is None,
-            "Without `basket` and `at`, all that a member has is one basket without order.",
+            "Without columns basket and at, all that a member has is one basket without order.",
         ),
-        (others, f"{others:,} lines are of another kind than `purchase` and were left out."),
+        (others, f"{others:,} lines are of another kind than purchase and were left out."),
         (
             data["unknown_members"],
             f"{data['unknown_members']:,} members of the test file have no history: they count.",

@@ -152,12 +152,11 @@ def top_columns(scores: Floats32, k: int) -> Ints:
     rows, width = scores.shape
     k = min(k, width)
     if width > 4 * GROUP * k:
-        padding = -width % GROUP
-        wide = np.pad(scores, ((0, 0), (0, padding)), constant_values=-np.inf)
-        best = wide.reshape(rows, -1, GROUP).max(axis=2)
+        scores = np.pad(scores, ((0, 0), (0, -width % GROUP)), constant_values=-np.inf)
+        best = scores.reshape(rows, -1, GROUP).max(axis=2)
         groups = np.argpartition(-best, k - 1, axis=1)[:, :k]
         columns = (groups[:, :, None] * GROUP + np.arange(GROUP)).reshape(rows, -1)
-        columns = np.sort(np.minimum(columns, width - 1), axis=1)
+        columns = np.sort(columns, axis=1)
     else:
         columns = np.broadcast_to(np.arange(width), (rows, width))
     worth = np.take_along_axis(scores, columns, axis=1)

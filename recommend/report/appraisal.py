@@ -42,7 +42,7 @@ METRIC_NOTES = (
     ),
     (
         "Plain methods may show what one person bought; Carnet shows others nothing with fewer "
-        "people behind it than the setting `people min`."
+        "people behind it than the setting people min."
     ),
     "Intervals are of 95%, by drawing the members anew a thousand times.",
 )
