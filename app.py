@@ -148,11 +148,12 @@ from loyalty.versions.store import VersionStore
 from loyalty.web.backing import Centre
 from loyalty.web.sessions import Door
 from recommend.artefact import Shelf
-from recommend.evaluating import evaluate_files, write_html, write_json
+from recommend.evaluating import evaluate_files, json_of
 from recommend.files import UnusableFileError
 from recommend.jobs import train_and_promote
 from recommend.model import LIMIT_MAX
 from recommend.model import Settings as ModelSettings
+from recommend.report.page import render
 from recommend.report.terminal import show
 from recommend.service import Popularity, Sources
 
@@ -937,6 +938,9 @@ def train_command(settings: Settings, *, if_missing: bool) -> None:
     )
 
 
+WRITTEN = click.Path(path_type=Path, dir_okay=False, writable=True)
+
+
 @main.command("evaluate")
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--test", type=click.Path(path_type=Path), help="The right answers, held out before.")
@@ -950,8 +954,8 @@ def train_command(settings: Settings, *, if_missing: bool) -> None:
     show_default=True,
     help="Fewest people behind an item that is shown to others.",
 )
-@click.option("--html", type=click.Path(path_type=Path), help="Write a page with charts.")
-@click.option("--json", "figures", type=click.Path(path_type=Path), help="Write all figures.")
+@click.option("--html", type=WRITTEN, help="Write a page with charts.")
+@click.option("--json", "figures", type=WRITTEN, help="Write all figures.")
 @click.pass_obj
 def evaluate_command(
     settings: Settings,
@@ -971,6 +975,9 @@ def evaluate_command(
     """
     if (split or ("file" if test else "last-basket")) != ("file" if test else "last-basket"):
         raise click.UsageError("--split file goes with --test FILE, and only with it.")
+    for target in (html, figures):
+        if target and not target.absolute().parent.is_dir():
+            raise click.UsageError(f"{target}: there is no such directory.")
     start = ModelSettings(factors=settings.model_factors, people_min=people_min)
     try:
         with _bars() as bars:
@@ -979,9 +986,9 @@ def evaluate_command(
         raise click.UsageError(str(error)) from error
     show(found.page, Console())
     if html:
-        write_html(found.page, html)
+        html.write_text(render(found.page), encoding="utf-8")
     if figures:
-        write_json(found.appraisal, figures)
+        figures.write_bytes(json_of(found.appraisal))
 
 
 @main.command("simulate")

@@ -17,7 +17,6 @@ from recommend.appraise import (
 from recommend.dataset import build
 from recommend.files import Lines, UnusableFileError, read
 from recommend.report.appraisal import page_of, to_json
-from recommend.report.page import render
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,15 +60,10 @@ def evaluate_files(
     return Evaluated(found, page_of(found, title=title, notes=_notes(lines, answers, found)))
 
 
-def write_html(page: Page, path: Path) -> None:
-    """Write the report as one page."""
-    path.write_text(render(page), encoding="utf-8")
-
-
-def write_json(found: Appraisal, path: Path) -> None:
-    """Write all figures for a machine; two runs with one seed write the same bytes."""
+def json_of(found: Appraisal) -> bytes:
+    """All figures for a machine; two runs with one seed give the same bytes."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    path.write_bytes(orjson.dumps(to_json(found), option=options))
+    return orjson.dumps(to_json(found), option=options)
 
 
 def _read(path: Path, progress: Progress) -> Lines:

@@ -66,15 +66,18 @@ class Asked(NamedTuple):
     Attributes:
         had: csr (m, n) float32, baskets with that item, of each asked member.
         rows: (m,) row in the dataset; -1 for somebody without a history.
+        unsold: items that nobody bought, such as those of held-out baskets alone: never listed.
     """
 
     had: sparse.csr_matrix
     rows: Offsets
+    unsold: Offsets
 
 
 def asked(dataset: Dataset, rows: Offsets) -> Asked:
     """Gather the histories of the members in these rows; -1 is somebody without one."""
-    return Asked(_rows_of(matrix(dataset), rows), rows)
+    counts = matrix(dataset)
+    return Asked(_rows_of(counts, rows), rows, np.flatnonzero(counts.getnnz(axis=0) == 0))
 
 
 def rivals(dataset: Dataset, who: Asked, *, seed: int, threads: int = 0) -> Iterator[Rival]:
@@ -109,7 +112,9 @@ def rank(scorer: Scorer, who: Asked, k: int, *, progress: Progress | None = None
     step = max(1, BLOCK_CELLS // max(items, 1))
     for first in range(0, members, step):
         block = np.arange(first, min(first + step, members))
-        found = _best(scorer(block), who.had[block], k)
+        scores = scorer(block)
+        scores[:, who.unsold] = -np.inf
+        found = _best(scores, who.had[block], k)
         for whole, part in zip(lists, found, strict=True):
             whole[block, : part.shape[1]] = part
         if progress:

@@ -1,12 +1,14 @@
 """Figures of ranked lists against values worked by hand and against one definition a member."""
 
 import math
+import random
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recommend.dataset import Ints
 from recommend.evaluate import hit_rate_at, ndcg_at, recall_at
 from recommend.measures import (
     METRICS,
@@ -28,7 +30,10 @@ MEMBERS = st.lists(st.tuples(LISTS, TRUTHS), min_size=1, max_size=8)
 K = 4
 
 
-def lists_of(rows: list[list[int]], k: int = K) -> np.ndarray:
+Rows = list[tuple[list[int], set[int]]]
+
+
+def lists_of(rows: list[list[int]], k: int = K) -> Ints:
     return np.array([row + [-1] * (k - len(row)) for row in rows], dtype=np.int32).reshape(-1, k)
 
 
@@ -63,7 +68,7 @@ def test_an_empty_place_of_a_list_is_no_hit() -> None:
 
 
 @given(MEMBERS)
-def test_whole_arrays_say_what_one_member_at_a_time_says(members: list) -> None:
+def test_whole_arrays_say_what_one_member_at_a_time_says(members: Rows) -> None:
     shown, truths = [row for row, _ in members], [wanted for _, wanted in members]
     figures = per_member(lists_of(shown), sets_of(truths))
     for row, ranked, wanted in zip(figures, shown, truths, strict=True):
@@ -75,9 +80,9 @@ def test_whole_arrays_say_what_one_member_at_a_time_says(members: list) -> None:
 
 
 @given(MEMBERS, st.randoms(use_true_random=False))
-def test_the_order_of_members_does_not_matter(members: list, chance: object) -> None:
+def test_the_order_of_members_does_not_matter(members: Rows, chance: random.Random) -> None:
     order = list(range(len(members)))
-    chance.shuffle(order)  # type: ignore[attr-defined]
+    chance.shuffle(order)
     one = per_member(lists_of([m[0] for m in members]), sets_of([m[1] for m in members]))
     moved = [members[n] for n in order]
     two = per_member(lists_of([m[0] for m in moved]), sets_of([m[1] for m in moved]))
@@ -85,7 +90,7 @@ def test_the_order_of_members_does_not_matter(members: list, chance: object) -> 
 
 
 @given(MEMBERS)
-def test_a_right_answer_named_twice_counts_once(members: list) -> None:
+def test_a_right_answer_named_twice_counts_once(members: Rows) -> None:
     pairs = [(n, code) for n, (_, wanted) in enumerate(members) for code in wanted] * 2
     rows, codes = np.array(pairs, dtype=np.int64).T
     doubled = ragged(rows, codes.astype(np.int32), len(members))
@@ -95,7 +100,7 @@ def test_a_right_answer_named_twice_counts_once(members: list) -> None:
 
 
 @given(MEMBERS)
-def test_recall_rises_with_the_length_and_ends_at_recall(members: list) -> None:
+def test_recall_rises_with_the_length_and_ends_at_recall(members: Rows) -> None:
     shown, truths = lists_of([m[0] for m in members]), sets_of([m[1] for m in members])
     curve = recall_by_length(shown, truths)
     assert (np.diff(curve) >= 0).all()
@@ -103,7 +108,7 @@ def test_recall_rises_with_the_length_and_ends_at_recall(members: list) -> None:
 
 
 @given(MEMBERS, TRUTHS)
-def test_parts_of_the_right_answers_make_up_the_whole(members: list, some: set[int]) -> None:
+def test_parts_of_the_right_answers_make_up_the_whole(members: Rows, some: set[int]) -> None:
     truths = sets_of([wanted for _, wanted in members])
     other = sets_of([some] * len(members))
     inside, outside = (truths.where(other, inside=yes) for yes in (True, False))
