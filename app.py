@@ -149,7 +149,7 @@ from loyalty.web.backing import Centre
 from loyalty.web.sessions import Door
 from recommend.artefact import Shelf
 from recommend.evaluating import evaluate_files, json_of
-from recommend.files import UnusableFileError
+from recommend.files import UnusableFileError, write_lines
 from recommend.jobs import train_and_promote
 from recommend.model import LIMIT_MAX
 from recommend.model import Settings as ModelSettings
@@ -666,6 +666,9 @@ class _Api(Api):
         """None of its own."""
 
 
+WRITTEN = click.Path(path_type=Path, dir_okay=False, writable=True)
+
+
 @click.group()
 @click.pass_context
 def main(context: click.Context) -> None:
@@ -880,6 +883,15 @@ def import_command(settings: Settings, households: str) -> None:
         )
 
 
+@main.command("demo-data")
+@click.argument("file", type=WRITTEN)
+@click.option("--households", type=click.IntRange(1), help="So many, at random; all if absent.")
+def demo_data_command(file: Path, households: int | None) -> None:
+    """Write the Complete Journey as a Parquet file for `carnet evaluate`."""
+    lines = write_lines(file, Journey(households).purchases())
+    click.echo(f"{lines:,} lines in {file}.")
+
+
 # The grocer's year is 2017: a shop's own rules would take its history away, and warn everybody.
 OF_2017 = Rules(model_history_months=600, inactive_months=600)
 
@@ -936,9 +948,6 @@ def train_command(settings: Settings, *, if_missing: bool) -> None:
         f"Model {trained.version}: {len(trained.model.items)} products from {trained.baskets} "
         f"baskets, served now ({trained.seconds:.1f} s)."
     )
-
-
-WRITTEN = click.Path(path_type=Path, dir_okay=False, writable=True)
 
 
 @main.command("evaluate")

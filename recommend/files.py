@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from recommend.dataset import Basket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from recommend.dataset import Floats, Ints, Offsets
@@ -137,6 +137,13 @@ def read(path: Path, *, progress: Progress | None = None) -> Lines:
         return _Reading(path).lines(_batches(path, progress))
     except (OSError, pa.ArrowException) as error:
         raise UnusableFileError(f"{path}: {_reason(error)}") from error
+
+
+def write_lines(path: Path, columns: Mapping[str, Sequence[object]]) -> int:
+    """Write a Parquet file that `read` reads; give the number of its lines."""
+    table = pa.table({name: pa.array(values) for name, values in columns.items()})
+    pq.write_table(table, path)
+    return int(table.num_rows)
 
 
 def _reason(error: Exception) -> str:
