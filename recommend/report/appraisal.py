@@ -135,7 +135,7 @@ def _number(value: float | str | None) -> float:
 def _methods(found: Appraisal) -> Section:
     k = found.k
     marks = tuple(_mark(each, found) for each in found.results)
-    accuracy = ("", "shows", f"recall@{k}", "gain over it", f"NDCG@{k}", f"hits@{k}")
+    accuracy = ("", "shows", f"recall@{k}", "gain", f"NDCG@{k}", f"hit rate@{k}")
     breadth = ("", f"prec.@{k}", "MRR", "coverage", "novelty", "new", "recall of all")
     return Section(
         f"Methods, lists of {k}",
@@ -144,7 +144,7 @@ def _methods(found: Appraisal) -> Section:
         curves=(_curve(found),) if k > 1 else (),
         tables=(
             Table(
-                "How much they find, and Carnet's gain in recall over each of the others.",
+                "How much they find. Gain: of Carnet in recall over this one. *: the best other.",
                 accuracy,
                 tuple(_accuracy(each, found) for each in found.results),
                 marks,
@@ -169,7 +169,7 @@ def _relative(result: Result, found: Appraisal) -> str:
 
 def _accuracy(result: Result, found: Appraisal) -> tuple[str, ...]:
     figures = result.reported
-    best = " (best)" if result.name == found.best else ""
+    best = "*" if result.name == found.best else ""
     return (
         f"{result.label}{best}",
         result.form,
@@ -246,7 +246,7 @@ def _gains(found: Appraisal) -> Section:
 
 
 def _metric(name: str, k: int) -> str:
-    names = {"ndcg": "NDCG", "hit_rate": "hits", "precision": "prec.", "mrr": "MRR"}
+    names = {"ndcg": "NDCG", "hit_rate": "hit rate", "precision": "prec.", "mrr": "MRR"}
     return f"{names.get(name, name)}@{k}"
 
 
