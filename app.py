@@ -157,7 +157,11 @@ from recommend.artefact import ArtefactError, Shelf
 from recommend.bulk.cursors import Cursors
 from recommend.bulk.store import ExportStore
 from recommend.bulk.stream import Ground as AudienceGround
+from recommend.evaluating import evaluate_files, json_of
 from recommend.feedback.store import FeedbackStore
+from recommend.files import UnusableFileError, write_lines
+from recommend.model import LIMIT_MAX
+from recommend.model import Settings as ModelSettings
 from recommend.privacy import tables as privacy_tables
 from recommend.privacy.attack import verdict
 from recommend.privacy.inspection import inspect
@@ -171,6 +175,7 @@ from recommend.privacy.model import (
 from recommend.privacy.noise import Noise
 from recommend.privacy.service import standing
 from recommend.privacy.store import PrivacyLedger
+from recommend.report.terminal import show
 from recommend.service import Popularity, Sources
 from recommend.training import depot as depots
 from recommend.training import jobs as training_jobs
@@ -770,6 +775,9 @@ class _Api(Api):
         """None of its own."""
 
 
+WRITTEN = click.Path(path_type=Path, dir_okay=False, writable=True)
+
+
 @click.group()
 @click.pass_context
 def main(context: click.Context) -> None:
@@ -984,6 +992,15 @@ def import_command(settings: Settings, households: str) -> None:
         )
 
 
+@main.command("demo-data")
+@click.argument("file", type=WRITTEN)
+@click.option("--households", type=click.IntRange(1), help="So many, at random; all if absent.")
+def demo_data_command(file: Path, households: int | None) -> None:
+    """Write the Complete Journey as a Parquet file for `carnet evaluate`."""
+    lines = write_lines(file, Journey(households).purchases())
+    click.echo(f"{lines:,} lines in {file}.")
+
+
 # The grocer's year is 2017: a shop's own rules would take its history away, and warn everybody.
 OF_2017 = Rules(model_history_months=600, inactive_months=600)
 
@@ -1185,6 +1202,56 @@ def model_audit(settings: Settings, version: str | None, members: int, shadows: 
         f"{verdict(finding)} With 1% false alarms {finding.true_share:.1%} of those who were in "
         "are found."
     )
+
+
+@main.command("evaluate")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--test", type=click.Path(path_type=Path), help="The right answers, held out before.")
+@click.option("--k", type=click.IntRange(1, LIMIT_MAX), default=10, show_default=True)
+@click.option("--split", type=click.Choice(["last-basket", "file"]), help="`file` with --test.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--people-min",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Fewest people behind an item that is shown to others.",
+)
+@click.option("--html", type=WRITTEN, help="Write a page with charts.")
+@click.option("--json", "figures", type=WRITTEN, help="Write all figures.")
+@click.pass_obj
+def evaluate_command(
+    settings: Settings,
+    *,
+    data: Path,
+    test: Path | None,
+    k: int,
+    split: str | None,
+    seed: int,
+    people_min: int,
+    html: Path | None,
+    figures: Path | None,
+) -> None:
+    """Say how good recommendations learned from a Parquet or CSV file are, beside plain methods.
+
+    Columns: member, item, and where there are any basket and at. Needs no database.
+    """
+    if (split or ("file" if test else "last-basket")) != ("file" if test else "last-basket"):
+        raise click.UsageError("--split file goes with --test FILE, and only with it.")
+    for target in (html, figures):
+        if target and not target.absolute().parent.is_dir():
+            raise click.UsageError(f"{target}: there is no such directory.")
+    start = ModelSettings(factors=settings.model_factors, people_min=people_min)
+    try:
+        with _bars() as bars:
+            found = evaluate_files(data, test, start, k=k, seed=seed, progress=bars)
+    except UnusableFileError as error:
+        raise click.UsageError(str(error)) from error
+    show(found.page, Console())
+    if html:
+        html.write_text(render(found.page), encoding="utf-8")
+    if figures:
+        figures.write_bytes(json_of(found.appraisal))
 
 
 @main.command("simulate")
