@@ -471,7 +471,7 @@ def job_kinds(parts: Parts) -> JobKinds:
     }
 
 
-def _picks_kind(settings: Settings, parts: Parts, shelf: Shelf, popularity: Popularity) -> JobKinds:
+def picks_kind(settings: Settings, parts: Parts, shelf: Shelf, popularity: Popularity) -> JobKinds:
     """The job that draws picks for an audience; it shares the model with the requests."""
     ground = AudienceGround(
         shelf=shelf,
@@ -533,7 +533,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     parts = assemble(settings, settings.mongodb_uri)
     app = Service("carnet", settings, admit=Gatekeeper(parts.keys, parts.tokens).admit)
     shelf, popularity = Shelf(settings.model_dir), Popularity(parts.sources)
-    kinds = {**job_kinds(parts), **_picks_kind(settings, parts, shelf, popularity)}
+    kinds = {**job_kinds(parts), **picks_kind(settings, parts, shelf, popularity)}
     runner = Runner(parts.jobs, kinds, at_once=settings.jobs_at_once)
     app.watcher = watch = Watch(parts.accesslog)
     app.background += [runner, watch]
