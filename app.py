@@ -533,7 +533,7 @@ def job_kinds(parts: Parts) -> JobKinds:
     }
 
 
-def _picks_kind(settings: Settings, parts: Parts, shelf: Shelf, popularity: Popularity) -> JobKinds:
+def picks_kind(settings: Settings, parts: Parts, shelf: Shelf, popularity: Popularity) -> JobKinds:
     """The job that draws picks for an audience; it shares the model with the requests."""
     ground = AudienceGround(
         shelf=shelf,
@@ -599,7 +599,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Service("carnet", settings, admit=Gatekeeper(parts.keys, parts.tokens).admit)
     shelf = Shelf(settings.model_dir)
     popularity = Popularity(parts.sources, is_plain=settings.model_privacy == "plain")
-    kinds = {**job_kinds(parts), **_picks_kind(settings, parts, shelf, popularity)}
+    kinds = {**job_kinds(parts), **picks_kind(settings, parts, shelf, popularity)}
     runner = Runner(parts.jobs, kinds, at_once=settings.jobs_at_once)
     app.watcher = watch = Watch(parts.accesslog)
     app.background += [runner, watch, _courier(settings, parts, runner, shelf)]
@@ -1249,7 +1249,7 @@ def evaluate_command(
         raise click.UsageError(str(error)) from error
     show(found.page, Console())
     if html:
-        html.write_text(render(found.page), encoding="utf-8")
+        html.write_text(render_evaluation(found.page), encoding="utf-8")
     if figures:
         figures.write_bytes(json_of(found.appraisal))
 
