@@ -60,6 +60,7 @@ import loyalty.web.preferences
 import loyalty.web.views
 import recommend.bulk.exports
 import recommend.bulk.views
+import recommend.experiments.views
 import recommend.feedback.views
 import recommend.training.views
 import recommend.views
@@ -158,6 +159,11 @@ from recommend.bulk.cursors import Cursors
 from recommend.bulk.store import ExportStore
 from recommend.bulk.stream import Ground as AudienceGround
 from recommend.evaluating import evaluate_files, json_of
+from recommend.experiments import tables as experiment_tables
+from recommend.experiments.model import ExperimentNotFoundError
+from recommend.experiments.results import results as experiment_results
+from recommend.experiments.service import Experiments, Shelves
+from recommend.experiments.store import ExperimentStore
 from recommend.feedback.store import FeedbackStore
 from recommend.files import UnusableFileError, write_lines
 from recommend.model import LIMIT_MAX
@@ -175,6 +181,7 @@ from recommend.privacy.model import (
 from recommend.privacy.noise import Noise
 from recommend.privacy.service import standing
 from recommend.privacy.store import PrivacyLedger
+from recommend.report.page import render as render_evaluation
 from recommend.report.terminal import show
 from recommend.service import Popularity, Sources
 from recommend.training import depot as depots
@@ -228,6 +235,7 @@ BLUEPRINTS = (
     recommend.feedback.views.blp,
     recommend.bulk.views.blp,
     recommend.training.views.blp,
+    recommend.experiments.views.blp,
     loyalty.privacy.views.blp,
     loyalty.operation.views.blp,
 )
@@ -289,6 +297,7 @@ class Parts(NamedTuple):
     model_factors: int
     model_privacy: Privacy | None
     privacy_ledger: PrivacyLedger
+    experiments: ExperimentStore
     requests: RequestStore
     codes: CodeStore
     erasures: ErasureStore
@@ -384,7 +393,13 @@ class Parts(NamedTuple):
         """What a recommendation reads."""
         since = RuleBook(self.retention).history_since
         return Sources(
-            self.journal, self.consents, self.members, self.catalogue, since, self.feedback
+            self.journal,
+            self.consents,
+            self.members,
+            self.catalogue,
+            since,
+            self.feedback,
+            Experiments(self.experiments),
         )
 
     @property
@@ -451,6 +466,7 @@ def assemble(settings: Settings, uri: str) -> Parts:
         model_factors=settings.model_factors,
         model_privacy=model_privacy(settings, ledger),
         privacy_ledger=ledger,
+        experiments=ExperimentStore(database),
     )
 
 
@@ -492,6 +508,7 @@ def _create_indexes(parts: Parts) -> None:
         parts.feedback,
         parts.exports,
         parts.models,
+        parts.experiments,
     ):
         store.create_indexes()
 
@@ -667,6 +684,8 @@ def _provided(settings: Settings, parts: Parts, runner: Runner) -> dict[type, An
         ExportStore: parts.exports,
         Cursors: parts.cursors,
         training.Trainer: parts.trainer,
+        Experiments: sources.experiments,
+        Shelves: Shelves(settings.model_dir),
         Centre: _centre(settings, parts, runner),
     }
 
@@ -750,6 +769,9 @@ def _document(app: Flask) -> None:
     member_id = {"type": "string", "pattern": loyalty.members.model.MEMBER_ID_PATTERN}
     app.url_map.converters["member"] = loyalty.members.views.MemberIdConverter
     api.register_converter(loyalty.members.views.MemberIdConverter, lambda _: member_id)
+    named = recommend.experiments.views.NameConverter
+    app.url_map.converters["experiment"] = named
+    api.register_converter(named, lambda _: {"type": "string", "pattern": f"^{named.regex}$"})
     redemption = loyalty.rewards.views.RedemptionIdConverter
     redemption_id = {"type": "string", "pattern": f"^{redemption.regex}$"}
     app.url_map.converters["redemption"] = redemption
@@ -1254,6 +1276,27 @@ def evaluate_command(
         figures.write_bytes(json_of(found.appraisal))
 
 
+@main.command("experiments")
+@click.argument("name", required=False)
+@click.pass_obj
+def experiments_command(settings: Settings, name: str | None) -> None:
+    """List experiments, or compare the variants of one with its control."""
+    with _opened(settings) as parts, _refusals(), _bars() as bars:
+        if name is None:
+            tables_, verdict = [experiment_tables.list_table(parts.experiments.all())], ""
+        else:
+            found = experiment_results(
+                parts.experiments.get(name),
+                at=now(),
+                sources=parts.sources,
+                batch_seconds=settings.database_timeout_seconds * 5,
+                progress=lambda done: bars("members", done, done),
+            )
+            tables_, verdict = [experiment_tables.results_table(found)], found.verdict
+    _print(tables_)
+    click.echo(verdict, nl=bool(verdict))
+
+
 @main.command("simulate")
 @click.argument("file", type=click.File("rb"))
 @click.option("--from", "starts_at", help="RFC 3339; the journal's beginning if absent.")
@@ -1318,6 +1361,7 @@ def _refusals() -> Iterator[None]:
         LedgerBusyError,
         TooManyMembersError,
         TooFewMembersError,
+        ExperimentNotFoundError,
     ) as error:
         raise click.ClickException(error.detail) from error
 

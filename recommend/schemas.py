@@ -40,7 +40,21 @@ class RecommendationsSchema(Output):
     personalised = fields.Boolean(required=True)
     reason = fields.String(
         required=True,
-        metadata={"enum": ["consent", "no_consent", "no_history", "no_model", "browser_signal"]},
+        metadata={
+            "enum": [
+                "consent",
+                "no_consent",
+                "no_history",
+                "no_model",
+                "browser_signal",
+                "held_out",
+            ]
+        },
     )
     model_version = fields.String(allow_none=True, required=True)
+    recommendation_id = fields.String(
+        required=True, metadata={"description": "For feedback on what is shown of it."}
+    )
+    experiment = fields.String(allow_none=True, required=True)
+    variant = fields.String(allow_none=True, required=True)
     items = fields.List(fields.Nested(RecommendedSchema), required=True)

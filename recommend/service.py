@@ -17,6 +17,7 @@ from loyalty.kit.clock import now
 from loyalty.members.model import MemberNotFoundError
 from recommend import model as models
 from recommend.dataset import Basket, build
+from recommend.experiments.service import served_for
 from recommend.taste import NOTHING_ELSE, Context
 
 if TYPE_CHECKING:
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
     from loyalty.journal.store import JournalStore, PastBasket
     from loyalty.members.store import MemberStore
     from recommend.artefact import Shelf
+    from recommend.experiments.model import Variant
+    from recommend.experiments.service import Experiments, Shelves
     from recommend.feedback.store import FeedbackStore
     from recommend.taste import Signal
 
-Reason = Literal["consent", "no_consent", "no_history", "no_model", "browser_signal"]
+Reason = Literal["consent", "no_consent", "no_history", "no_model", "browser_signal", "held_out"]
 
 # Bounds the cost of a request whatever the member's history; older baskets weigh under .9**60.
 HISTORY_BASKETS_MAX = 60
@@ -55,6 +58,7 @@ class Sources(NamedTuple):
     # From when on the rules of retention let purchases be used, as of a moment.
     history_since: Callable[[datetime], datetime]
     feedback: FeedbackStore
+    experiments: Experiments
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ class Answer:
     reason: Reason
     model_version: str | None
     items: tuple[Recommended, ...]
+    variant: Variant | None = None
 
 
 class Popularity:
@@ -138,11 +143,13 @@ def recommend(
     shelf: Shelf,
     popularity: Popularity,
     sources: Sources,
+    shelves: Shelves | None = None,
 ) -> Answer:
     """What to show a member, personal only if the member agrees to that at this moment.
 
-    `gpc` says that the request carries `Sec-GPC: 1`, which counts as a refusal; `popularity` stands
-    in while the shelf has no model.
+    Only who agrees takes part in an experiment. `gpc` says that the request carries `Sec-GPC: 1`,
+    which counts as a refusal; `popularity` stands in while the shelf has no model; `shelves` has
+    the versions that variants name.
 
     Raises:
         MemberNotFoundError: there is no such member.
@@ -151,7 +158,8 @@ def recommend(
     if not asked.is_known and not sources.members.exists(member_id):
         raise MemberNotFoundError
     refusal: Reason = "browser_signal" if gpc else "no_consent"
-    served = shelf.served()
+    variant = sources.experiments.variant_for(member_id, at) if asked.permit else None
+    served = served_for(variant, shelf.served(), shelves)
     places = places_of(channel, store)
     restrictions = sources.catalogue.restrictions()
     if served is None:
@@ -160,6 +168,10 @@ def recommend(
         return _answer(picks, reason, None, sources.catalogue)
     history: list[PastBasket] = []
     context = NOTHING_ELSE
+    if variant is not None and variant.serve != "model":
+        shown = limit if variant.serve == "popular" else 0
+        picks = models.popular(served.model, places, shown, restrictions.hidden)[:shown]
+        return _answer(picks, "held_out", served.version, sources.catalogue, variant)
     if asked.permit:
         since = sources.history_since(at)
         history = sources.journal.history(asked.permit, limit=HISTORY_BASKETS_MAX, since=since)
@@ -175,7 +187,7 @@ def recommend(
         context=context,
     )
     reason = refusal if asked.permit is None else reason
-    return _answer(picks, reason, served.version, sources.catalogue)
+    return _answer(picks, reason, served.version, sources.catalogue, variant)
 
 
 def pick(
@@ -272,10 +284,14 @@ def as_baskets(past: Iterable[PastBasket], sensitive: frozenset[str]) -> Iterabl
 
 
 def _answer(
-    picks: Sequence[models.Pick], reason: Reason, version: str | None, catalogue: CatalogueStore
+    picks: Sequence[models.Pick],
+    reason: Reason,
+    version: str | None,
+    catalogue: CatalogueStore,
+    variant: Variant | None = None,
 ) -> Answer:
     products = catalogue.products([each.sku for each in picks])
     items = tuple(
         Recommended(each.sku, products.get(each.sku), each.score, each.part) for each in picks
     )
-    return Answer(reason == "consent", reason, version, items)
+    return Answer(reason == "consent", reason, version, items, variant)

@@ -12,6 +12,7 @@ from loyalty.kit.http import Answer, Blueprint, answer, provided
 from loyalty.members.model import MemberNotFoundError
 from recommend import service
 from recommend.artefact import Shelf
+from recommend.experiments.service import Shelves, answer_id
 from recommend.schemas import RecommendationsSchema, WhereSchema
 from recommend.service import BECAUSE, Popularity, Sources
 
@@ -58,6 +59,9 @@ def _item(item: Recommended) -> dict[str, Any]:
         "personalised": True,
         "reason": "consent",
         "model_version": "20260301T020000Z",
+        "recommendation_id": "own-taste.control.5d41402abc4b2a76",
+        "experiment": "own-taste",
+        "variant": "control",
         "items": [_ITEM],
     },
 )
@@ -80,12 +84,16 @@ def recommendations(query: dict[str, Any], member_id: str) -> Answer:
         shelf=provided(Shelf),
         popularity=provided(Popularity),
         sources=provided(Sources),
+        shelves=provided(Shelves),
     )
     body = {
         "member_id": member_id,
         "personalised": found.personalised,
         "reason": found.reason,
         "model_version": found.model_version,
+        "recommendation_id": answer_id(found.variant),
+        "experiment": found.variant.experiment if found.variant else None,
+        "variant": found.variant.name if found.variant else None,
         "items": [_item(each) for each in found.items],
     }
     return answer(body)

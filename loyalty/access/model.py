@@ -44,6 +44,8 @@ SCOPES: dict[str, str] = {
     "notices:write": "publish notices",
     "recommendations:read": "read recommendations for a member",
     "feedback:write": "report what members looked at, clicked and were shown",
+    "experiments:read": "read experiments and what their variants have shown",
+    "experiments:write": "make, start and stop experiments",
     "picks:read": "stream picks for a whole audience",
     "model:read": "read how good the model of recommendations is, and its versions",
     "model:write": "have the model of recommendations trained",

@@ -140,6 +140,10 @@ USES: dict[str, Use] = {
     "loyalty.web.backing.unsubscribe": _RIGHTS,
     "loyalty.web.backing.withdraw_all": _RIGHTS,
     "loyalty.web.rights.require_staying": _RIGHTS,
+    "recommend.experiments.results._facts": Use((PERSONALISATION,)),
+    "recommend.experiments.results.results": Use(
+        (PERSONALISATION,), "recommend.experiments.results._facts"
+    ),
     "recommend.bulk.exports._next_part": Use(
         (PERSONALISATION, MARKETING), "recommend.bulk.stream.agreed_of"
     ),

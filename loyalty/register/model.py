@@ -145,8 +145,8 @@ CATEGORIES: dict[str, Category] = {
         is_personal=False,
     ),
     "configuration": Category(
-        "API keys as hashes, notices, purposes, rules of retention, tills' last numbers, what "
-        "trainings have spent of the privacy budget",
+        "API keys as hashes, notices, purposes, rules of retention, experiments, tills' last "
+        "numbers, what trainings have spent of the privacy budget",
         kept=_SHOP,
         is_personal=False,
     ),
@@ -180,6 +180,7 @@ COLLECTIONS: dict[str, tuple[str, ...]] = {
     "picks_parts": ("picks",),
     "access_log": ("access",),
     "feedback": ("feedback",),
+    "experiments": ("configuration",),
     "retention": ("configuration",),
     "retention_warnings": ("retention",),
     "privacy_requests": ("requests",),

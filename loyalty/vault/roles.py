@@ -42,6 +42,7 @@ SERVICE: Mapping[str, tuple[str, ...]] = {
     "consent_counts": _CHANGE,
     "coupon_batches": _CHANGE,
     "coupon_campaigns": _CHANGE,
+    "experiments": _CHANGE,
     "households": _CHANGE,
     "jobs": _CHANGE,
     "keys": _CHANGE,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ENTRIES = 300
 UNIQUE = {
+    ("experiments", "running"),
     ("journal", "member_seq"),
     ("journal", "mark"),
     ("members", "request_key"),
