@@ -58,6 +58,7 @@ import loyalty.versions.views
 import loyalty.web.leaving
 import loyalty.web.preferences
 import loyalty.web.views
+import recommend.merchandising.views
 import recommend.views
 from loyalty.access import model as keys
 from loyalty.access.links import LinkMint
@@ -72,6 +73,7 @@ from loyalty.audit import tables, upkeep
 from loyalty.audit.service import Scope, audit
 from loyalty.batches.service import Ground, Turnstile
 from loyalty.batches.store import TillStore
+from loyalty.catalogue.stock import StockStore
 from loyalty.catalogue.store import CatalogueStore
 from loyalty.consent import ledger
 from loyalty.consent.chain import BadCheckpointError
@@ -149,6 +151,7 @@ from loyalty.web.backing import Centre
 from loyalty.web.sessions import Door
 from recommend.artefact import Shelf
 from recommend.jobs import train_and_promote
+from recommend.merchandising.store import RuleStore
 from recommend.service import Popularity, Sources
 
 if TYPE_CHECKING:
@@ -188,6 +191,7 @@ BLUEPRINTS = (
     loyalty.register.views.blp,
     loyalty.counts.views.blp,
     recommend.views.blp,
+    recommend.merchandising.views.blp,
     loyalty.privacy.views.blp,
     loyalty.operation.views.blp,
 )
@@ -229,6 +233,8 @@ class Parts(NamedTuple):
     members: MemberStore
     consents: ConsentStore
     catalogue: CatalogueStore
+    stock: StockStore
+    merchandising: RuleStore
     versions: VersionStore
     journal: JournalStore
     secrecy: Secrecy
@@ -328,7 +334,15 @@ class Parts(NamedTuple):
     def sources(self) -> Sources:
         """What a recommendation reads."""
         since = RuleBook(self.retention).history_since
-        return Sources(self.journal, self.consents, self.members, self.catalogue, since)
+        return Sources(
+            self.journal,
+            self.consents,
+            self.members,
+            self.catalogue,
+            since,
+            self.stock,
+            self.merchandising,
+        )
 
 
 def assemble(settings: Settings, uri: str) -> Parts:
@@ -355,6 +369,8 @@ def assemble(settings: Settings, uri: str) -> Parts:
         members=MemberStore(database, vault, peppers),
         consents=ConsentStore(database, vault, secret=consent_secret),
         catalogue=CatalogueStore(database, timeout_seconds=settings.database_timeout_seconds),
+        stock=StockStore(database, timeout_seconds=settings.database_timeout_seconds),
+        merchandising=RuleStore(database),
         versions=VersionStore(database),
         journal=JournalStore(database, secrecy, timeout_seconds=settings.database_timeout_seconds),
         secrecy=secrecy,
@@ -401,6 +417,8 @@ def _create_indexes(parts: Parts) -> None:
         parts.members,
         parts.consents,
         parts.catalogue,
+        parts.stock,
+        parts.merchandising,
         parts.versions,
         parts.journal,
         parts.coupons,
@@ -536,6 +554,8 @@ def _provided(settings: Settings, parts: Parts, runner: Runner) -> dict[type, An
         MemberStore: parts.members,
         ConsentStore: parts.consents,
         CatalogueStore: parts.catalogue,
+        StockStore: parts.stock,
+        RuleStore: parts.merchandising,
         Coupons: Coupons(parts.coupons, parts.coupon_mint, parts.members, stores),
         ReferralStore: parts.referrals,
         HouseholdStore: parts.households,
@@ -639,6 +659,10 @@ def _document(app: Flask) -> None:
     redemption_id = {"type": "string", "pattern": f"^{redemption.regex}$"}
     app.url_map.converters["redemption"] = redemption
     api.register_converter(redemption, lambda _: redemption_id)
+    rule_set = recommend.merchandising.views.RuleSetNameConverter
+    rule_set_name = {"type": "string", "pattern": f"^{rule_set.regex}$"}
+    app.url_map.converters["rule_set"] = rule_set
+    api.register_converter(rule_set, lambda _: rule_set_name)
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)
     for pages in PAGES:

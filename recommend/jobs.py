@@ -12,7 +12,7 @@ from recommend import artefact
 from recommend.dataset import Basket, build
 from recommend.evaluate import choose_weights
 from recommend.model import BASKETS_MAX, Settings, train
-from recommend.service import kept, places_of
+from recommend.selection import kept, places_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

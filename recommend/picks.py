@@ -9,7 +9,8 @@ import pymongo
 from loyalty.consent import gate
 from loyalty.consent.model import MARKETING, PERSONALISATION
 from loyalty.kit.clock import now
-from recommend.service import HISTORY_BASKETS_MAX, Reason, pick
+from recommend.selection import Reason, pick
+from recommend.service import HISTORY_BASKETS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -16,6 +16,7 @@ from loyalty.consent.model import (
     MARKETING,
     PERSONALISATION,
     RIGHTS,
+    SENSITIVE_PERSONALISATION,
     STAFF_VIEW,
 )
 
@@ -49,7 +50,7 @@ USES: dict[str, Use] = {
     "loyalty.audit.upkeep.redate": _PROGRAMME,
     "loyalty.batches.service._replays": _PROGRAMME,
     "loyalty.consent.due.due": _RIGHTS,
-    "loyalty.consent.gate.ask": _RIGHTS,
+    "loyalty.consent.gate.ask_each": _RIGHTS,
     "loyalty.consent.gate.permits_for": _RIGHTS,
     "loyalty.consent.opt_in.confirm": _RIGHTS,
     "loyalty.consent.opt_in.look": _RIGHTS,
@@ -144,5 +145,5 @@ USES: dict[str, Use] = {
     "recommend.picks._addresses": Use((MARKETING,), "recommend.picks._agreed"),
     "recommend.picks._ready": Use((PERSONALISATION, MARKETING), "recommend.picks._agreed"),
     "recommend.service.Popularity._make": Use((PERSONALISATION,)),
-    "recommend.service.recommend": Use((PERSONALISATION,)),
+    "recommend.service._asked": Use((PERSONALISATION, SENSITIVE_PERSONALISATION)),
 }

@@ -126,7 +126,9 @@ CATEGORIES: dict[str, Category] = {
         kept=_SHOP,
         is_personal=False,
     ),
-    "catalogue": Category("products, stores, rewards, stock", kept=_SHOP, is_personal=False),
+    "catalogue": Category(
+        "products, stores, stock, rewards, rules of what is shown", kept=_SHOP, is_personal=False
+    ),
     "programme": Category("rules and their versions, budgets", kept=_SHOP, is_personal=False),
     "configuration": Category(
         "API keys as hashes, notices, purposes, rules of retention, tills' last numbers",
@@ -171,6 +173,8 @@ COLLECTIONS: dict[str, tuple[str, ...]] = {
     "register": ("configuration",),
     "products": ("catalogue",),
     "stores": ("catalogue",),
+    "stock": ("catalogue",),
+    "merchandising": ("catalogue",),
     "program_versions": ("programme",),
     "budgets": ("programme",),
     "vault:keys": ("keys",),

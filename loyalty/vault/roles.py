@@ -33,6 +33,7 @@ SERVICE: Mapping[str, tuple[str, ...]] = {
     "consent_erasures": _APPEND,
     "notices": _APPEND,
     "program_versions": _APPEND,
+    "merchandising": _APPEND,
     "coupon_uses": _APPEND,
     "coupon_conflicts": _APPEND,
     # What is kept up to date.
@@ -53,6 +54,7 @@ SERVICE: Mapping[str, tuple[str, ...]] = {
     "retention_warnings": _CHANGE,
     "reward_counters": _CHANGE,
     "rewards": _CHANGE,
+    "stock": _CHANGE,
     "stores": _CHANGE,
     "tills": _CHANGE,
     # What a caller may take away again: an identifier, a place in a household, a reservation.

@@ -47,7 +47,7 @@ READERS = {
     "rewards": {"taken", "held"},
     "holder": {"held"},
 }
-GATES = {"ask", "permit", "permits", "permits_for", "require"}
+GATES = {"ask", "ask_each", "permit", "permits", "permits_for", "require"}
 ROOT = Path(__file__).parents[2]
 
 
