@@ -107,11 +107,12 @@ def say(key: str, language: str, **values: str) -> str:
 
 
 def interval(days: float, language: str) -> str:
-    """A number of days in the largest unit that it has at least one and a half of."""
-    unit, length = next(each for each in _PERIODS if days >= 1.5 * each[1] or each[0] == "day")
-    number = max(round(days / length), 1)
-    key = f"every_{unit}" if number == 1 else f"every_{unit}s"
-    return say(key, language, number=str(number))
+    """A number of days in the largest unit that says it to a tenth: every 10 days, every 2 weeks."""
+    for unit, length in _PERIODS:
+        number = max(round(days / length), 1)
+        if unit == "day" or abs(days - number * length) <= days / 10:
+            break
+    return say(f"every_{unit}" if number == 1 else f"every_{unit}s", language, number=str(number))
 
 
 def _own(pick: Pick, known: Known) -> Reason:

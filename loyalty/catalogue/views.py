@@ -119,7 +119,15 @@ def show_stock(query: dict[str, Any]) -> Answer:
     return {
         "sku": query["sku"],
         "available": all(each.available for each in counts),
-        "counts": [each._asdict() for each in counts],
+        "counts": [
+            {
+                "place": each.place,
+                "available": each.available,
+                "quantity": each.quantity,
+                "counted_at": each.counted_at,
+            }
+            for each in counts
+        ],
     }
 
 

@@ -45,7 +45,7 @@ NAME_PATTERN = "^[a-z][a-z0-9_-]{0,39}$"
 _MATCHES = ("skus", "categories", "brands", "tags")
 
 
-class MatchSchema(Input):
+class ProductMatchSchema(Input):
     """Which products: named by any of the lists."""
 
     skus = Items(Text(64), NAMES_MAX)
@@ -81,7 +81,7 @@ class _RuleSchema(Input):
 
 
 class _MatchingSchema(_RuleSchema):
-    match = fields.Nested(MatchSchema, required=True)
+    match = fields.Nested(ProductMatchSchema, required=True)
 
 
 class BoostSchema(_MatchingSchema):
@@ -130,7 +130,7 @@ class AtMostSchema(_RuleSchema):
     n = Whole(1, LIMIT_MAX, required=True)
     by = Choice(["category", "brand"])
     depth = Whole(1, 20, metadata={"description": "Of the category's path; all of it if absent."})
-    match = fields.Nested(MatchSchema)
+    match = fields.Nested(ProductMatchSchema)
 
     extra_json_schema: ClassVar[dict[str, Any]] = {
         "oneOf": [{"required": ["by"]}, {"required": ["match"]}]
