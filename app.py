@@ -60,7 +60,9 @@ import loyalty.web.preferences
 import loyalty.web.views
 import recommend.bulk.exports
 import recommend.bulk.views
+import recommend.experiments.views
 import recommend.feedback.views
+import recommend.merchandising.views
 import recommend.training.views
 import recommend.views
 from loyalty.access import model as keys
@@ -76,6 +78,7 @@ from loyalty.audit import tables, upkeep
 from loyalty.audit.service import Scope, audit
 from loyalty.batches.service import Ground, Turnstile
 from loyalty.batches.store import TillStore
+from loyalty.catalogue.stock import StockStore
 from loyalty.catalogue.store import CatalogueStore
 from loyalty.consent import ledger
 from loyalty.consent.chain import BadCheckpointError
@@ -157,7 +160,17 @@ from recommend.artefact import ArtefactError, Shelf
 from recommend.bulk.cursors import Cursors
 from recommend.bulk.store import ExportStore
 from recommend.bulk.stream import Ground as AudienceGround
+from recommend.evaluating import evaluate_files, json_of
+from recommend.experiments import tables as experiment_tables
+from recommend.experiments.model import ExperimentNotFoundError
+from recommend.experiments.results import results as experiment_results
+from recommend.experiments.service import Experiments, Shelves
+from recommend.experiments.store import ExperimentStore
 from recommend.feedback.store import FeedbackStore
+from recommend.files import UnusableFileError, write_lines
+from recommend.merchandising.store import RuleStore
+from recommend.model import LIMIT_MAX
+from recommend.model import Settings as ModelSettings
 from recommend.privacy import tables as privacy_tables
 from recommend.privacy.attack import verdict
 from recommend.privacy.inspection import inspect
@@ -171,6 +184,8 @@ from recommend.privacy.model import (
 from recommend.privacy.noise import Noise
 from recommend.privacy.service import standing
 from recommend.privacy.store import PrivacyLedger
+from recommend.report.page import render as render_evaluation
+from recommend.report.terminal import show
 from recommend.service import Popularity, Sources
 from recommend.training import depot as depots
 from recommend.training import jobs as training_jobs
@@ -223,6 +238,8 @@ BLUEPRINTS = (
     recommend.feedback.views.blp,
     recommend.bulk.views.blp,
     recommend.training.views.blp,
+    recommend.experiments.views.blp,
+    recommend.merchandising.views.blp,
     loyalty.privacy.views.blp,
     loyalty.operation.views.blp,
 )
@@ -264,6 +281,8 @@ class Parts(NamedTuple):
     members: MemberStore
     consents: ConsentStore
     catalogue: CatalogueStore
+    stock: StockStore
+    merchandising: RuleStore
     versions: VersionStore
     journal: JournalStore
     secrecy: Secrecy
@@ -284,6 +303,7 @@ class Parts(NamedTuple):
     model_factors: int
     model_privacy: Privacy | None
     privacy_ledger: PrivacyLedger
+    experiments: ExperimentStore
     requests: RequestStore
     codes: CodeStore
     erasures: ErasureStore
@@ -379,7 +399,15 @@ class Parts(NamedTuple):
         """What a recommendation reads."""
         since = RuleBook(self.retention).history_since
         return Sources(
-            self.journal, self.consents, self.members, self.catalogue, since, self.feedback
+            self.journal,
+            self.consents,
+            self.members,
+            self.catalogue,
+            since,
+            self.feedback,
+            Experiments(self.experiments),
+            self.stock,
+            self.merchandising,
         )
 
     @property
@@ -416,6 +444,8 @@ def assemble(settings: Settings, uri: str) -> Parts:
         members=MemberStore(database, vault, peppers),
         consents=ConsentStore(database, vault, secret=consent_secret),
         catalogue=CatalogueStore(database, timeout_seconds=settings.database_timeout_seconds),
+        stock=StockStore(database, timeout_seconds=settings.database_timeout_seconds),
+        merchandising=RuleStore(database),
         versions=VersionStore(database),
         journal=JournalStore(database, secrecy, timeout_seconds=settings.database_timeout_seconds),
         secrecy=secrecy,
@@ -446,6 +476,7 @@ def assemble(settings: Settings, uri: str) -> Parts:
         model_factors=settings.model_factors,
         model_privacy=model_privacy(settings, ledger),
         privacy_ledger=ledger,
+        experiments=ExperimentStore(database),
     )
 
 
@@ -470,6 +501,8 @@ def _create_indexes(parts: Parts) -> None:
         parts.members,
         parts.consents,
         parts.catalogue,
+        parts.stock,
+        parts.merchandising,
         parts.versions,
         parts.journal,
         parts.coupons,
@@ -487,6 +520,7 @@ def _create_indexes(parts: Parts) -> None:
         parts.feedback,
         parts.exports,
         parts.models,
+        parts.experiments,
     ):
         store.create_indexes()
 
@@ -528,7 +562,7 @@ def job_kinds(parts: Parts) -> JobKinds:
     }
 
 
-def _picks_kind(settings: Settings, parts: Parts, shelf: Shelf, popularity: Popularity) -> JobKinds:
+def picks_kind(settings: Settings, parts: Parts, shelf: Shelf, popularity: Popularity) -> JobKinds:
     """The job that draws picks for an audience; it shares the model with the requests."""
     ground = AudienceGround(
         shelf=shelf,
@@ -594,7 +628,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Service("carnet", settings, admit=Gatekeeper(parts.keys, parts.tokens).admit)
     shelf = Shelf(settings.model_dir)
     popularity = Popularity(parts.sources, is_plain=settings.model_privacy == "plain")
-    kinds = {**job_kinds(parts), **_picks_kind(settings, parts, shelf, popularity)}
+    kinds = {**job_kinds(parts), **picks_kind(settings, parts, shelf, popularity)}
     runner = Runner(parts.jobs, kinds, at_once=settings.jobs_at_once)
     app.watcher = watch = Watch(parts.accesslog)
     app.background += [runner, watch, _courier(settings, parts, runner, shelf)]
@@ -646,6 +680,8 @@ def _provided(settings: Settings, parts: Parts, runner: Runner) -> dict[type, An
         MemberStore: parts.members,
         ConsentStore: parts.consents,
         CatalogueStore: parts.catalogue,
+        StockStore: parts.stock,
+        RuleStore: parts.merchandising,
         Coupons: Coupons(parts.coupons, parts.coupon_mint, parts.members, stores),
         ReferralStore: parts.referrals,
         HouseholdStore: parts.households,
@@ -663,6 +699,8 @@ def _provided(settings: Settings, parts: Parts, runner: Runner) -> dict[type, An
         ExportStore: parts.exports,
         Cursors: parts.cursors,
         training.Trainer: parts.trainer,
+        Experiments: sources.experiments,
+        Shelves: Shelves(settings.model_dir),
         Centre: _centre(settings, parts, runner),
     }
 
@@ -746,10 +784,17 @@ def _document(app: Flask) -> None:
     member_id = {"type": "string", "pattern": loyalty.members.model.MEMBER_ID_PATTERN}
     app.url_map.converters["member"] = loyalty.members.views.MemberIdConverter
     api.register_converter(loyalty.members.views.MemberIdConverter, lambda _: member_id)
+    named = recommend.experiments.views.NameConverter
+    app.url_map.converters["experiment"] = named
+    api.register_converter(named, lambda _: {"type": "string", "pattern": f"^{named.regex}$"})
     redemption = loyalty.rewards.views.RedemptionIdConverter
     redemption_id = {"type": "string", "pattern": f"^{redemption.regex}$"}
     app.url_map.converters["redemption"] = redemption
     api.register_converter(redemption, lambda _: redemption_id)
+    rule_set = recommend.merchandising.views.RuleSetNameConverter
+    rule_set_name = {"type": "string", "pattern": f"^{rule_set.regex}$"}
+    app.url_map.converters["rule_set"] = rule_set
+    api.register_converter(rule_set, lambda _: rule_set_name)
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)
     for pages in PAGES:
@@ -769,6 +814,9 @@ class _Api(Api):
 
     def _register_error_handlers(self) -> None:
         """None of its own."""
+
+
+WRITTEN = click.Path(path_type=Path, dir_okay=False, writable=True)
 
 
 @click.group()
@@ -985,6 +1033,15 @@ def import_command(settings: Settings, households: str) -> None:
         )
 
 
+@main.command("demo-data")
+@click.argument("file", type=WRITTEN)
+@click.option("--households", type=click.IntRange(1), help="So many, at random; all if absent.")
+def demo_data_command(file: Path, households: int | None) -> None:
+    """Write the Complete Journey as a Parquet file for `carnet evaluate`."""
+    lines = write_lines(file, Journey(households).purchases())
+    click.echo(f"{lines:,} lines in {file}.")
+
+
 # The grocer's year is 2017: a shop's own rules would take its history away, and warn everybody.
 OF_2017 = Rules(model_history_months=600, inactive_months=600)
 
@@ -1188,6 +1245,77 @@ def model_audit(settings: Settings, version: str | None, members: int, shadows: 
     )
 
 
+@main.command("evaluate")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--test", type=click.Path(path_type=Path), help="The right answers, held out before.")
+@click.option("--k", type=click.IntRange(1, LIMIT_MAX), default=10, show_default=True)
+@click.option("--split", type=click.Choice(["last-basket", "file"]), help="`file` with --test.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--people-min",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Fewest people behind an item that is shown to others.",
+)
+@click.option("--html", type=WRITTEN, help="Write a page with charts.")
+@click.option("--json", "figures", type=WRITTEN, help="Write all figures.")
+@click.pass_obj
+def evaluate_command(
+    settings: Settings,
+    *,
+    data: Path,
+    test: Path | None,
+    k: int,
+    split: str | None,
+    seed: int,
+    people_min: int,
+    html: Path | None,
+    figures: Path | None,
+) -> None:
+    """Say how good recommendations learned from a Parquet or CSV file are, beside plain methods.
+
+    Columns: member, item, and where there are any basket and at. Needs no database.
+    """
+    if (split or ("file" if test else "last-basket")) != ("file" if test else "last-basket"):
+        raise click.UsageError("--split file goes with --test FILE, and only with it.")
+    for target in (html, figures):
+        if target and not target.absolute().parent.is_dir():
+            raise click.UsageError(f"{target}: there is no such directory.")
+    start = ModelSettings(factors=settings.model_factors, people_min=people_min)
+    try:
+        with _bars() as bars:
+            found = evaluate_files(data, test, start, k=k, seed=seed, progress=bars)
+    except UnusableFileError as error:
+        raise click.UsageError(str(error)) from error
+    show(found.page, Console())
+    if html:
+        html.write_text(render_evaluation(found.page), encoding="utf-8")
+    if figures:
+        figures.write_bytes(json_of(found.appraisal))
+
+
+@main.command("experiments")
+@click.argument("name", required=False)
+@click.pass_obj
+def experiments_command(settings: Settings, name: str | None) -> None:
+    """List experiments, or compare the variants of one with its control."""
+    with _opened(settings) as parts, _refusals(), _bars() as bars:
+        if name is None:
+            tables_, verdict = [experiment_tables.list_table(parts.experiments.all())], ""
+        else:
+            found = experiment_results(
+                parts.experiments.get(name),
+                at=now(),
+                sources=parts.sources,
+                batch_seconds=settings.database_timeout_seconds * 5,
+                progress=lambda done: bars("members", done, done),
+            )
+            tables_, verdict = [experiment_tables.results_table(found)], found.verdict
+    _print(tables_)
+    click.echo(verdict, nl=bool(verdict))
+
+
 @main.command("simulate")
 @click.argument("file", type=click.File("rb"))
 @click.option("--from", "starts_at", help="RFC 3339; the journal's beginning if absent.")
@@ -1252,6 +1380,7 @@ def _refusals() -> Iterator[None]:
         LedgerBusyError,
         TooManyMembersError,
         TooFewMembersError,
+        ExperimentNotFoundError,
     ) as error:
         raise click.ClickException(error.detail) from error
 

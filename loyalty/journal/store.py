@@ -63,6 +63,13 @@ class PastBasket(NamedTuple):
     is_return: bool = False
 
 
+class Sale(NamedTuple):
+    """What a purchase came to: when, and minor units by sku; negative for a return."""
+
+    occurred_at: datetime
+    amounts: dict[str, int]
+
+
 class JournalStore:
     """The collection `journal`."""
 
@@ -355,6 +362,13 @@ class JournalStore:
                 baskets.append(_past_basket(document))
         return ()
 
+    def sales(self, permit: Permit, *, limit: int, since: datetime) -> list[Sale]:
+        """What a member's newest purchases and returns since a time came to, newest first."""
+        query = {"member": permit.member_id, "kind": {"$in": ["purchase", "return"]}}
+        found = self._journal.find(query, _SALE).sort("seq", DESCENDING).limit(limit)
+        sales = (_sale(each) for each in found)
+        return [each for each in sales if each.occurred_at >= since]
+
     def has_bought(self, member_id: str) -> bool:
         """Whether a member ever bought anything, or brought it back."""
         query = {"member": member_id, "kind": {"$in": ["purchase", "return"]}}
@@ -404,6 +418,23 @@ _BASKET = {
     "activity.lines.quantity": 1,
     "activity.returned": 1,
 }
+
+
+_SALE = {
+    "_id": 0,
+    "occurred_at": 1,
+    "activity.lines.sku": 1,
+    "activity.lines.amount": 1,
+    "activity.returned": 1,
+}
+
+
+def _sale(document: Document) -> Sale:
+    activity, amounts = document["activity"], dict[str, int]()
+    for sign, lines in ((1, activity.get("lines", ())), (-1, activity.get("returned", ()))):
+        for line in lines:
+            amounts[line["sku"]] = amounts.get(line["sku"], 0) + sign * line["amount"]
+    return Sale(document["occurred_at"], amounts)
 
 
 def _past_basket(document: Document) -> PastBasket:

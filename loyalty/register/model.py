@@ -137,7 +137,9 @@ CATEGORIES: dict[str, Category] = {
         kept=_SHOP,
         is_personal=False,
     ),
-    "catalogue": Category("products, stores, rewards, stock", kept=_SHOP, is_personal=False),
+    "catalogue": Category(
+        "products, stores, stock, rewards, rules of what is shown", kept=_SHOP, is_personal=False
+    ),
     "programme": Category("rules and their versions, budgets", kept=_SHOP, is_personal=False),
     "models": Category(
         "what goes with what and what is popular, learnt from members who agreed: products only",
@@ -145,8 +147,8 @@ CATEGORIES: dict[str, Category] = {
         is_personal=False,
     ),
     "configuration": Category(
-        "API keys as hashes, notices, purposes, rules of retention, tills' last numbers, what "
-        "trainings have spent of the privacy budget",
+        "API keys as hashes, notices, purposes, rules of retention, experiments, tills' last "
+        "numbers, what trainings have spent of the privacy budget",
         kept=_SHOP,
         is_personal=False,
     ),
@@ -180,6 +182,7 @@ COLLECTIONS: dict[str, tuple[str, ...]] = {
     "picks_parts": ("picks",),
     "access_log": ("access",),
     "feedback": ("feedback",),
+    "experiments": ("configuration",),
     "retention": ("configuration",),
     "retention_warnings": ("retention",),
     "privacy_requests": ("requests",),
@@ -195,6 +198,8 @@ COLLECTIONS: dict[str, tuple[str, ...]] = {
     "register": ("configuration",),
     "products": ("catalogue",),
     "stores": ("catalogue",),
+    "stock": ("catalogue",),
+    "merchandising": ("catalogue",),
     "program_versions": ("programme",),
     "budgets": ("programme",),
     "privacy_ledger": ("configuration",),

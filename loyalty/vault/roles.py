@@ -34,6 +34,7 @@ SERVICE: Mapping[str, tuple[str, ...]] = {
     "notices": _APPEND,
     "program_versions": _APPEND,
     "privacy_ledger": _APPEND,
+    "merchandising": _APPEND,
     "coupon_uses": _APPEND,
     "coupon_conflicts": _APPEND,
     "feedback": _APPEND,
@@ -42,6 +43,7 @@ SERVICE: Mapping[str, tuple[str, ...]] = {
     "consent_counts": _CHANGE,
     "coupon_batches": _CHANGE,
     "coupon_campaigns": _CHANGE,
+    "experiments": _CHANGE,
     "households": _CHANGE,
     "jobs": _CHANGE,
     "keys": _CHANGE,
@@ -58,6 +60,7 @@ SERVICE: Mapping[str, tuple[str, ...]] = {
     "retention_warnings": _CHANGE,
     "reward_counters": _CHANGE,
     "rewards": _CHANGE,
+    "stock": _CHANGE,
     "stores": _CHANGE,
     "tills": _CHANGE,
     # What a caller may take away again: an identifier, a place in a household, a reservation.

@@ -15,6 +15,7 @@ from loyalty.members.schemas import IdentifierSchema
 from loyalty.program.document import channel_field
 from recommend.feedback.model import (
     EVENTS_MAX,
+    IMPRESSION,
     KINDS,
     NAME_PATTERN,
     RECOMMENDATION_PATTERN,
@@ -59,7 +60,12 @@ class EventSchema(Input):
 
     def check(self, data: Mapping[str, Any]) -> None:
         """One product or a list, stars of a review only, a variant of an experiment."""
-        if ("sku" in data) == ("skus" in data):
+        # Who is held out is shown nothing, and that is an exposure, too.
+        is_exposure = data.get("kind") == IMPRESSION and bool(
+            {"experiment", "recommendation_id"} & data.keys()
+        )
+        named = ("sku" in data) + ("skus" in data)
+        if named != 1 and not (is_exposure and named == 0):
             raise ValidationError("Name the product by sku, or several by skus.", "sku")
         if "stars" in data and data.get("kind") != "review":
             raise ValidationError("Only a review has stars.", "stars")

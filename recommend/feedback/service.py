@@ -140,7 +140,7 @@ def _meant(place: int, body: Mapping[str, Any], sender: Sender, at: datetime) ->
         _member(body, caller),
         body["kind"],
         # A page that lists a product twice showed one product.
-        tuple(dict.fromkeys(body.get("skus") or [body["sku"]])),
+        tuple(dict.fromkeys(body.get("skus") or [body[name] for name in ("sku",) if name in body])),
         happened_at,
         body["channel"],
         store,
@@ -230,7 +230,7 @@ def _kept(
         skus = tuple(sku for sku in each.event.skus if sku not in sensitive)
         if each.event.member_id not in agreed:
             verdicts[key] = each.verdict("not_recorded", reason)
-        elif not skus:
+        elif each.event.skus and not skus:
             verdicts[key] = each.verdict("not_recorded", "sensitive")
         else:
             may[key] = each._replace(event=each.event._replace(skus=skus))

@@ -149,6 +149,15 @@ class FeedbackStore:
                 for signal in _signals(each):
                     yield each["member"], signal
 
+    def exposures(self, experiment: str) -> Iterator[tuple[str, Event]]:
+        """All events that name an experiment with whose they are, as a stream.
+
+        Those of a member come together, oldest first. Memory holds one batch of the driver.
+        """
+        order = [("experiment", ASCENDING), ("member", ASCENDING), ("at", ASCENDING)]
+        for each in self._feedback.find({"experiment": experiment}).sort(order):
+            yield each["member"], _event(each)
+
     def member_ids(self) -> Iterator[str]:
         """Everybody of whom there is feedback, in the order of their ids: a step of the index each.
 

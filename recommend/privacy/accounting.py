@@ -27,7 +27,7 @@ CHOICE_SHARE = 0.15
 """Of the epsilon of a training, for choosing the weights by the exponential mechanism."""
 SELECTION_SHARE = 0.01
 """Of delta, for showing that an item was bought at all; so a hundred trainings at most."""
-MULTIPLIER_MAX = 1e5
+MULTIPLIER_MIN, MULTIPLIER_MAX = 0.2, 1e5
 _STEPS = 40
 
 
@@ -58,14 +58,14 @@ def cost_of(epsilon: float, delta: float) -> Cost:
         ValueError: no noise is enough for so small an epsilon.
     """
     choice, selection = CHOICE_SHARE * epsilon, SELECTION_SHARE * delta
-    low, high = 1e-2, MULTIPLIER_MAX
+    low, high = MULTIPLIER_MIN, MULTIPLIER_MAX
     if epsilon_of([Cost(high, choice, selection)], delta) > epsilon:
         raise ValueError("epsilon is too small to be reached")
     for _ in range(_STEPS):
         middle = math.sqrt(low * high)
         fits = epsilon_of([Cost(middle, choice, selection)], delta) <= epsilon
         low, high = (low, middle) if fits else (middle, high)
-        if high / low < 1 + 1e-4:
+        if high / low < 1 + 1e-3:
             break
     return Cost(high, choice, selection)
 

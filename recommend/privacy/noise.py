@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 DRAWS_MAX = 1_000_000
 """Most numbers that are drawn at once; more are drawn block by block."""
-_MANTISSA_BITS = 53
+_BITS = 52
+"""One less than a float holds: the half that is added must not be rounded up to 1."""
 
 
 class Noise:
@@ -55,13 +56,13 @@ class Noise:
             for first in range(0, size, DRAWS_MAX)
         ]
         drawn = np.concatenate([np.zeros(0, dtype=np.uint64), *blocks])
-        whole = (drawn >> np.uint64(64 - _MANTISSA_BITS)).astype(np.float64)
-        return np.asarray((whole + 0.5) * 2.0**-_MANTISSA_BITS)
+        whole = (drawn >> np.uint64(64 - _BITS)).astype(np.float64)
+        return np.asarray((whole + 0.5) * 2.0**-_BITS)
 
     def gaussian(self, size: int, deviation: float) -> Offsets:
         """(size,) whole numbers: a normal distribution of this standard deviation, rounded.
 
-        The tail ends at 8.2 deviations, which is 1e-16 of all.
+        The tail ends at 8.1 deviations, which is 2e-16 of all.
         """
         drawn: Floats = ndtri(self.uniform(size))
         return np.rint(drawn * deviation).astype(np.int64)

@@ -15,7 +15,7 @@ from recommend.model import Settings, train
 from recommend.privacy.service import reserve
 from recommend.privacy.training import Guard, K, train_guarded
 from recommend.training import depot as depots
-from recommend.training.comparison import Served, Verdict, judge, sanity
+from recommend.training.comparison import Served, Verdict, judge, sanity_of_private
 from recommend.training.model import ModelChangedError, NoModelError, mode_of, version_name
 from recommend.training.reading import Roll, agreed_baskets
 from recommend.training.withdrawals import withdrawn_since, withdrew_meanwhile
@@ -228,7 +228,7 @@ def _judged(learnt: Learnt, old: Served | None, trainer: Trainer) -> tuple[Learn
     """
     if trainer.privacy is not None:
         # A comparison on members, and what follows from it, would tell of them outside the budget.
-        reasons = sanity(learnt.model, learnt.dataset.n_members, old, mode="dp")
+        reasons = sanity_of_private(learnt.model, old)
         return learnt, Verdict(tuple(reasons), (), (_NOT_COMPARED,))
     seed, threads = learnt.model.settings.seed, trainer.threads
     verdict = judge(

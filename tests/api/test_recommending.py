@@ -96,6 +96,11 @@ def shown(shop: Shop, member: str, query: str = "") -> tuple[dict[str, Any], lis
     return answer, [each["sku"] for each in answer["items"]]
 
 
+def timeless(found: tuple[dict[str, Any], list[str]]) -> dict[str, Any]:
+    """An answer without the id that no other has."""
+    return {**found[0], "recommendation_id": ""}
+
+
 def test_without_a_model_it_is_popular_and_no_error(busy: Shop) -> None:
     for member, reason in ((busy.buyers[0], "no_model"), (busy.refuser, "no_consent")):
         answer, skus = shown(busy, member, "&channel=store&store=S1")
@@ -120,7 +125,7 @@ def test_it_is_personal_only_with_consent_and_a_history(busy: Shop) -> None:
         answer, skus = shown(busy, member)
         assert (answer["personalised"], answer["reason"]) == expected
         assert {"milk", "bread"} <= set(skus)
-    assert answer["items"][0]["because"] == "Popular here right now"
+    assert answer["items"][0]["because"] == "Popular right now"
 
 
 @pytest.mark.usefixtures("trained")
@@ -206,16 +211,16 @@ def test_a_broken_model_leaves_the_old_one_serving(
     busy: Shop, trained: Trained, settings: Settings
 ) -> None:
     member = busy.buyers[0]
-    before = shown(busy, member)
+    before = timeless(shown(busy, member))
     root = settings.model_dir
     shutil.copytree(root / trained.version, root / "broken")
     (root / "broken" / "factors.npy").write_bytes(b"\x93NUMPY nonsense")
     artefact.promote(root, "broken")
     busy.clock.seconds += 2
-    assert shown(busy, member) == before
+    assert timeless(shown(busy, member)) == before
     (root / "CURRENT").write_text("../../etc/passwd\n")
     busy.clock.seconds += 2
-    assert shown(busy, member) == before
+    assert timeless(shown(busy, member)) == before
 
 
 @pytest.mark.usefixtures("trained")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ENTRIES = 300
 UNIQUE = {
+    ("experiments", "running"),
     ("journal", "member_seq"),
     ("journal", "mark"),
     ("members", "request_key"),
@@ -37,6 +38,7 @@ UNIQUE = {
     ("consents", "request_key"),
     ("notices", "number"),
     ("program_versions", "request_key"),
+    ("merchandising", "name_version"),
     ("coupon_campaigns", "number"),
     ("coupon_campaigns", "request_key"),
     ("coupon_batches", "campaign_seq"),

@@ -33,6 +33,7 @@ READERS = {
         "page",
         "recent",
         "related",
+        "sales",
         "restating",
         "standings",
     },
@@ -51,14 +52,14 @@ READERS = {
     "outbox": {"waiting", "held"},
     "requests": {"get", "page", "open_of", "held", "to_erase"},
     "accesslog": {"page", "held"},
-    "feedback": {"scan", "seen", "signals", "signals_of", "held"},
+    "feedback": {"exposures", "scan", "seen", "signals", "signals_of", "held"},
     "households": {"of", "get", "pool_of", "held"},
     "referrals": {"of", "code_of", "by_code", "held"},
     "rewards": {"taken", "held"},
     "exports": {"drafts", "held"},
     "holder": {"held"},
 }
-GATES = {"ask", "permit", "permits", "permits_for", "require"}
+GATES = {"ask", "ask_each", "permit", "permits", "permits_for", "require"}
 ROOT = Path(__file__).parents[2]
 
 
