@@ -202,6 +202,14 @@ _EN = Words(
             "until the message has expired",
             "the shop's tool that sends messages",
         ),
+        "picks": Category(
+            "Products chosen for you, to be sent to you",
+            "To write to you about what may interest you, as you agreed.",
+            "consent (Art. 6(1)(a) GDPR)",
+            "this programme, from what you bought if you agreed to that, else what is popular",
+            "24 hours at most",
+            "the shop's tool that sends e-mails, while you agree to them",
+        ),
         "access_log": Category(
             "Who looked at your data",
             "To find misuse.",
@@ -394,6 +402,14 @@ _FR = Words(
             "ce programme",
             "jusqu’à l’expiration du message",
             "l’outil d’envoi de messages de l’enseigne",
+        ),
+        "picks": Category(
+            "Produits choisis pour vous, à vous envoyer",
+            "Pour vous écrire au sujet de ce qui peut vous intéresser, comme vous l’avez accepté.",
+            "consentement (art. 6, § 1, point a) du RGPD)",
+            "ce programme : vos achats si vous l’avez accepté, sinon les meilleures ventes",
+            "24 heures au plus",
+            "l’outil d’envoi d’e-mails de l’enseigne, tant que vous l’acceptez",
         ),
         "access_log": Category(
             "Qui a consulté vos données",

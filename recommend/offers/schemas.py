@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from marshmallow import fields
 
-from loyalty.kit.fields import Instant
-from loyalty.kit.schemas import Output
+from loyalty.catalogue.schemas import STORE_PATTERN
+from loyalty.kit.fields import Instant, QueryWhole, Text
+from loyalty.kit.schemas import Input, Output
+from loyalty.program.document import channel_field
 from recommend.offers.model import KINDS
+
+LIMIT_MAX = 100
+
+
+class OffersQuerySchema(Input):
+    """For which place, and how many."""
+
+    channel = channel_field(metadata={"description": "Where they will be shown."})
+    store = Text(64, pattern=STORE_PATTERN, metadata={"description": "In which store."})
+    limit = QueryWhole(1, LIMIT_MAX, load_default=10)
 
 
 class MissingSchema(Output):

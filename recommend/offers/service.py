@@ -9,8 +9,9 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, NamedTuple
 
+from loyalty.catalogue.model import EVERY_PLACE
 from loyalty.consent import gate
-from loyalty.consent.model import PERSONALISATION
+from loyalty.consent.model import PERSONALISATION, SENSITIVE_PERSONALISATION
 from loyalty.journal.service import about_of
 from loyalty.members.model import MemberNotFoundError
 from loyalty.program.lots import available
@@ -30,7 +31,8 @@ from recommend.offers.model import (
     tier_offer,
     visible,
 )
-from recommend.service import HISTORY_BASKETS_MAX, taste_of
+from recommend.selection import places_of, taste_of
+from recommend.service import HISTORY_BASKETS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,9 +42,11 @@ if TYPE_CHECKING:
     from loyalty.rewards.store import RewardStore
     from loyalty.vault.permit import Permit
     from recommend.offers.model import Offer, Ranked
-    from recommend.service import Reason, Sources
+    from recommend.selection import Reason
+    from recommend.service import Sources
 
 LIKED_MAX = 200
+_USES = ((PERSONALISATION, None), (SENSITIVE_PERSONALISATION, None))
 DECAY_PER_BASKET = 0.9
 # A reward that is further away than this is no offer yet.
 REACH_MIN = 0.25
@@ -79,12 +83,15 @@ def offers(member_id: str, place: Place, *, limit: int, desk: Desk, gpc: bool = 
         NoProgramError: no programme is published.
     """
     sources, at = desk.sources, place.at
-    asked = gate.ask(member_id, PERSONALISATION, at=at, consents=sources.consents, gpc=gpc)
+    asked, explicit = gate.ask_each(member_id, _USES, at=at, consents=sources.consents, gpc=gpc)
+    restrictions = sources.catalogue.restrictions()
+    if asked.permit and explicit.permit:
+        restrictions = restrictions.without_sensitive()
     holding = _holding(member_id, place, desk)
     found = [*_of_rules(holding, place, desk), *_of_rewards(member_id, holding, place, desk)]
     found += _of_tiers(holding, at)
-    seen = visible(found, sources.catalogue.restrictions().hidden)
-    taste = _taste(asked.permit, at, sources) if asked.permit else []
+    seen = visible(found, restrictions.hidden | _sold_out(place, sources))
+    taste = _taste(asked.permit, restrictions.sensitive, at, sources) if asked.permit else []
     if taste:
         return Offered(
             personalised=True, reason="consent", offers=tuple(in_own_order(seen, taste, at)[:limit])
@@ -143,10 +150,17 @@ def _of_tiers(holding: Holding, at: datetime) -> Iterator[Offer]:
         yield tier_offer(*above, ladder.measure, program.currency)
 
 
-def _taste(permit: Permit, at: datetime, sources: Sources) -> list[Liked]:
+def _sold_out(place: Place, sources: Sources) -> frozenset[str]:
+    """What cannot be had at the place: no offer of it is one."""
+    places = (EVERY_PLACE, *places_of(place.channel, place.store))
+    return frozenset[str]().union(*(sources.stock.sold_out(each) for each in places))
+
+
+def _taste(
+    permit: Permit, sensitive: frozenset[str], at: datetime, sources: Sources
+) -> list[Liked]:
     """What the member bought and noticed, newer more than older; the weights add up to 1."""
     since = sources.history_since(at)
-    sensitive = sources.catalogue.restrictions().sensitive
     history = sources.journal.history(permit, limit=HISTORY_BASKETS_MAX, since=since)
     weights: dict[str, float] = {}
     for age, (_, skus) in enumerate(reversed(taste_of(history, sensitive))):

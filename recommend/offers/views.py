@@ -13,9 +13,8 @@ from loyalty.members.model import MemberNotFoundError
 from loyalty.versions.model import NoProgramError
 from recommend.offers import service
 from recommend.offers.model import Place
-from recommend.offers.schemas import OffersSchema
+from recommend.offers.schemas import OffersQuerySchema, OffersSchema
 from recommend.offers.service import Desk
-from recommend.schemas import WhereSchema
 
 if TYPE_CHECKING:
     from recommend.offers.model import Ranked
@@ -40,7 +39,7 @@ _OFFER: dict[str, Any] = {
 
 @blp.route("/members/<member:member_id>/offers")
 @blp.requires("recommendations:read", member_token=True, purpose="personalisation")
-@blp.arguments(WhereSchema, location="query")
+@blp.arguments(OffersQuerySchema, location="query")
 @blp.response(
     200,
     OffersSchema,

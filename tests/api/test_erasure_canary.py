@@ -18,7 +18,7 @@ from loyalty.accesslog.watch import Watch
 from loyalty.kit.clock import now
 from loyalty.kit.observe import configure_logs
 from loyalty.privacy.erasing import work
-from recommend.jobs import train_and_promote
+from recommend.training.service import train_and_promote
 from tests.api.test_erasing_points import club as club  # noqa: PLC0414  # a fixture
 from tests.api.test_erasing_points import lived
 from tests.builders import purchase_body, unique
@@ -168,9 +168,8 @@ def test_of_an_erased_member_nothing_is_left_anywhere(
     decided(club, member)
     lived(club, member, other, third)
     exercised(club, member)
-    train_and_promote(
-        parts.sources, root=settings.model_dir, factors=4, at=now(), progress=lambda *_: None
-    )
+    small = parts.trainer._replace(factors=4)
+    train_and_promote(small, at=now(), progress=lambda *_: None)
     told = exported(club, member)
     planted = set(re.findall(r"canary[ _.\w-]*", told, re.IGNORECASE))
     assert len(planted) > 20

@@ -27,7 +27,7 @@ from tests.unit.test_experiment_model import running, wish
 if TYPE_CHECKING:
     from app import Parts
     from loyalty.kit.settings import Settings
-    from recommend.jobs import Trained
+    from recommend.training.service import Trained
     from tests.api.test_recommending import Shop
     from tests.builders import Api
 

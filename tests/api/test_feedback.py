@@ -14,8 +14,6 @@ from loyalty.kit.clock import now
 from loyalty.retention.service import apply_rules
 from recommend.feedback import service
 from recommend.feedback.store import FeedbackStore
-from recommend.service import context_of
-from recommend.taste import Signal
 from tests.api.test_recommending import busy as busy  # noqa: PLC0414  # a fixture
 from tests.api.test_recommending import put_products, shown
 from tests.api.test_recommending import trained as trained  # noqa: PLC0414  # a fixture
@@ -24,6 +22,7 @@ from tests.builders import dump, mint_key, permit, unique
 if TYPE_CHECKING:
     from app import Parts
     from loyalty.vault.permit import Permit
+    from recommend.taste import Signal
     from tests.api.test_recommending import Shop
     from tests.builders import Api
 
@@ -145,6 +144,16 @@ def test_sensitive_products_leave_no_trace(api: Api, fan: str, parts: Parts) -> 
     assert "pills" not in str(dump(parts.database)["feedback"])
 
 
+def test_who_agrees_to_it_expressly_leaves_feedback_on_sensitive_products(
+    api: Api, fan: str
+) -> None:
+    put_products(api, {"sku": "pills", "name": "Pills", "sensitive": True})
+    api.consent(fan, "sensitive_personalisation")
+    assert said(post(api, event(fan, sku="pills"))) == ["recorded"]
+    api.consent(fan, "personalisation", granted=False)
+    assert said(post(api, event(fan, sku="pills"))) == ["no_consent"]
+
+
 def test_a_browser_speaks_for_its_own_member_only(api: Api, fan: str, parts: Parts) -> None:
     other = api.enrol()
     api.consent(other, "personalisation")
@@ -258,9 +267,3 @@ def test_signals_are_read_only_while_the_member_agrees(
     busy.api.consent(member, "personalisation", granted=False)
     shown(busy, member)
     assert asked == [member]
-
-
-def test_what_is_said_of_a_sensitive_product_is_no_context() -> None:
-    signals = [Signal(1.0, "click", "pills"), Signal(2.0, "view", "milk")]
-    context = context_of(signals, frozenset({"pills"}), at=now())
-    assert context.signals == (signals[1],)

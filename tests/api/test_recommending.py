@@ -11,8 +11,8 @@ import pytest
 from loyalty.kit.clock import now
 from recommend import artefact
 from recommend.artefact import Shelf
-from recommend.jobs import Trained, train_and_promote
 from recommend.service import Popularity, Sources
+from recommend.training.service import Trained, train_and_promote
 from tests.api.test_authentication import Clock
 from tests.builders import dump
 
@@ -79,13 +79,9 @@ def busy(shop: Api, settings: Settings) -> Shop:
 
 
 def train(parts: Parts, settings: Settings) -> Trained:
-    return train_and_promote(
-        parts.sources,
-        root=settings.model_dir,
-        factors=4,
-        at=now(),
-        progress=lambda *_: None,
-    )
+    assert parts.model_dir == settings.model_dir
+    small = parts.trainer._replace(factors=4)
+    return train_and_promote(small, at=now(), progress=lambda *_: None)
 
 
 @pytest.fixture
@@ -129,7 +125,7 @@ def test_it_is_personal_only_with_consent_and_a_history(busy: Shop) -> None:
         answer, skus = shown(busy, member)
         assert (answer["personalised"], answer["reason"]) == expected
         assert {"milk", "bread"} <= set(skus)
-    assert answer["items"][0]["because"] == "Popular here right now"
+    assert answer["items"][0]["because"] == "Popular right now"
 
 
 @pytest.mark.usefixtures("trained")
