@@ -181,6 +181,11 @@ def test_a_variant_has_its_own_version_and_weights(
     served = Shelves(root).served("candidate")
     assert served
     assert served.model.weights == trained.model.weights
+    again = Shelves(root)
+    heavier = [again.reweighted(served, {"personal": 3}) for _ in range(2)]
+    assert heavier[0] is heavier[1]
+    assert heavier[0].model.weights == replace(trained.model.weights, personal=3)
+    assert again.reweighted(served, {"personal": 4}) is not heavier[0]
     # One that is gone is no reason to show nothing.
     busy.api.put(
         PATH,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -112,6 +113,19 @@ def test_sensitive_products_are_in_no_offer_and_no_taste(fair: Api) -> None:
     found = offers(fair, member)
     assert found["reason"] == "no_history"
     assert "pills" not in str(found["offers"])
+
+
+def test_what_is_sold_out_there_is_no_offer_there(fair: Api) -> None:
+    mug = {"id": "mug", "name": "Mug", "type": "product", "price": 1, "value": {"sku": "mug"}}
+    put(fair, mug)
+    member = fair.enrol()
+    fair.buy(member)
+    assert "mug" in ids(offers(fair, member))
+    line = {"sku": "mug", "channel": "store", "available": False}
+    headers = {"Content-Type": "application/x-ndjson"}
+    fair.call("PUT", "/v1/stock", data=json.dumps(line), headers=headers, expect=200)
+    assert "mug" not in ids(offers(fair, member))
+    assert "mug" in ids(offers(fair, member, "?channel=web&limit=50"))
 
 
 def test_a_member_reads_its_own_and_nobody_elses(fair: Api, parts: Parts) -> None:
