@@ -641,6 +641,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 def _courier(settings: Settings, parts: Parts, runner: Runner, shelf: Shelf) -> Courier:
     """What brings models to this node, and has them trained."""
     rules = RetrainingRules(settings.model_retrain_withdrawals, settings.model_retrain_hours)
+    rules = rules.within(parts.model_privacy.budget if parts.model_privacy else None)
     tender = Tender(parts.trainer, parts.jobs, runner, rules)
     return Courier(parts.trainer.depot, tender.tend, is_broken=lambda: shelf.problem is not None)
 

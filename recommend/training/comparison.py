@@ -75,6 +75,7 @@ class Served:
         n_items: products it holds.
         n_members: members it was trained on; 0 if that is not known.
         withdrawn: members among them who withdrew or were erased since.
+        mode: of privacy.
     """
 
     version: str
@@ -83,6 +84,7 @@ class Served:
     n_items: int
     n_members: int
     withdrawn: int
+    mode: str = "plain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ def _resampled(gaps: Floats, seed: int) -> Floats:
     return np.array([gaps[rng.integers(0, len(gaps), len(gaps))].mean() for _ in range(DRAWS)])
 
 
-def sanity(model: Model, n_members: int, old: Served | None) -> list[str]:
+def sanity(model: Model, n_members: int, old: Served | None, *, mode: str = "plain") -> list[str]:
     """What speaks against a model before any figure: it is empty, or most of it is gone.
 
     That so many members withdrew is a reason to serve the new model, never one against it.
@@ -145,7 +147,9 @@ def sanity(model: Model, n_members: int, old: Served | None) -> list[str]:
     if not n_items:
         people = model.settings.people_min
         return [f"Nothing to learn from: no product has {people} different people behind it."]
-    if old is not None and n_items < old.n_items * (1 - SHRINK_MAX):
+    # A private model holds what it may tell of, not what there is: the two are no measure for each
+    # other.
+    if old is not None and old.mode == mode and n_items < old.n_items * (1 - SHRINK_MAX):
         return [
             f"It holds {n_items} products and the served one {old.n_items}: more than "
             f"{SHRINK_MAX:.0%} are gone. Is the data whole? {_still_behind(old.withdrawn)}".strip()
@@ -162,7 +166,7 @@ def _still_behind(withdrawn: int) -> str:
 def judge(
     model: Model, dataset: Dataset, old: Served | None, *, k: int, seed: int, threads: int = 0
 ) -> Verdict:
-    """Decide whether a model trained on all of the dataset may be served.
+    """Decide whether a plain model trained on all of the dataset may be served.
 
     Args:
         model: the new one; its settings and weights are trained anew on what is left without each
@@ -239,8 +243,7 @@ def _against_all(
         return _Beside(found, [])
     if old.model is None:
         return _Beside(found, [f"Not compared with {old.version}: it cannot be read any more."])
-    if _mode(old.model) != _mode(ours):
-        # Privacy costs some recall: that must not keep the less private model in service.
+    if old.mode != "plain":
         note = f"Not compared with {old.version}: the privacy mode was changed."
         return _Beside(found, [note], frozenset(plain))
     settings, weights = old.model.settings, old.model.weights
@@ -271,10 +274,6 @@ def _against_itself(
     theirs = field.recalls(served(model), [field.truths[n] for n in unseen])
     asked = [mine[n] for n in unseen]
     return [compare("previous_model", asked, theirs, seed=field.seed)], []
-
-
-def _mode(model: Model) -> str:
-    return str(getattr(model.settings, "mode", "plain"))
 
 
 def _in_words(found: Comparison, k: int) -> str:
