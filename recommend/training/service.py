@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 READINGS_MAX = 2
 """Times that all is read and learnt, because somebody withdrew while it was."""
+PRIVATE_ITEMS_MIN = 50
+"""A private model of fewer products comes and goes with the noise, and may rightly have none."""
 _NOT_COMPARED = "Not compared with others on members: that would be outside the privacy budget."
 _CHANGED = "Another model was put into service while this one was trained."
 
