@@ -230,7 +230,9 @@ def _judged(learnt: Learnt, old: Served | None, trainer: Trainer) -> tuple[Learn
     """
     if trainer.privacy is not None:
         # A comparison on members, and what follows from it, would tell of them outside the budget.
-        reasons = sanity(learnt.model, learnt.dataset.n_members, old, mode="dp")
+        is_small = old is None or old.n_items < PRIVATE_ITEMS_MIN
+        members = learnt.dataset.n_members
+        reasons = [] if is_small else sanity(learnt.model, members, old, mode="dp")
         return learnt, Verdict(tuple(reasons), (), (_NOT_COMPARED,))
     seed, threads = learnt.model.settings.seed, trainer.threads
     verdict = judge(
