@@ -8,7 +8,7 @@ whole interval of a paired bootstrap below nought. So noise alone refuses one in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -75,7 +75,7 @@ class Served:
         n_items: products it holds.
         n_members: members it was trained on; 0 if that is not known.
         withdrawn: members among them who withdrew or were erased since.
-        mode: of privacy.
+        mode: of its privacy, `plain` or `dp`.
     """
 
     version: str
@@ -136,7 +136,7 @@ def _resampled(gaps: Floats, seed: int) -> Floats:
     return np.array([gaps[rng.integers(0, len(gaps), len(gaps))].mean() for _ in range(DRAWS)])
 
 
-def sanity(model: Model, n_members: int, old: Served | None, *, mode: str = "plain") -> list[str]:
+def sanity(model: Model, n_members: int, old: Served | None) -> list[str]:
     """What speaks against a model before any figure: it is empty, or most of it is gone.
 
     That so many members withdrew is a reason to serve the new model, never one against it.
@@ -147,14 +147,23 @@ def sanity(model: Model, n_members: int, old: Served | None, *, mode: str = "pla
     if not n_items:
         people = model.settings.people_min
         return [f"Nothing to learn from: no product has {people} different people behind it."]
-    # A private model holds what it may tell of, not what there is: the two are no measure for each
-    # other.
-    if old is not None and old.mode == mode and n_items < old.n_items * (1 - SHRINK_MAX):
+    if old is not None and n_items < old.n_items * (1 - SHRINK_MAX):
         return [
             f"It holds {n_items} products and the served one {old.n_items}: more than "
             f"{SHRINK_MAX:.0%} are gone. Is the data whole? {_still_behind(old.withdrawn)}".strip()
         ]
     return []
+
+
+def sanity_of_private(model: Model, old: Served | None) -> list[str]:
+    """The same for a model under differential privacy, by what was released alone.
+
+    It may well be empty: in a small shop nothing can be shared, and each member's own history is
+    all there is to go by.
+    """
+    if old is None or old.mode == "plain" or not len(model.items):
+        return []
+    return sanity(model, 0, replace(old, withdrawn=0, n_members=0))
 
 
 def _still_behind(withdrawn: int) -> str:
@@ -166,7 +175,7 @@ def _still_behind(withdrawn: int) -> str:
 def judge(
     model: Model, dataset: Dataset, old: Served | None, *, k: int, seed: int, threads: int = 0
 ) -> Verdict:
-    """Decide whether a plain model trained on all of the dataset may be served.
+    """Decide whether a model trained on all of the dataset may be served.
 
     Args:
         model: the new one; its settings and weights are trained anew on what is left without each
@@ -244,6 +253,7 @@ def _against_all(
     if old.model is None:
         return _Beside(found, [f"Not compared with {old.version}: it cannot be read any more."])
     if old.mode != "plain":
+        # Privacy costs some recall: that must not keep the less private model in service.
         note = f"Not compared with {old.version}: the privacy mode was changed."
         return _Beside(found, [note], frozenset(plain))
     settings, weights = old.model.settings, old.model.weights

@@ -15,7 +15,7 @@ from recommend.model import Settings, train
 from recommend.privacy.service import reserve
 from recommend.privacy.training import Guard, K, train_guarded
 from recommend.training import depot as depots
-from recommend.training.comparison import Served, Verdict, judge, sanity
+from recommend.training.comparison import Served, Verdict, judge, sanity_of_private
 from recommend.training.model import ModelChangedError, NoModelError, mode_of, version_name
 from recommend.training.reading import Roll, agreed_baskets
 from recommend.training.withdrawals import withdrawn_since, withdrew_meanwhile
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 READINGS_MAX = 2
 """Times that all is read and learnt, because somebody withdrew while it was."""
-PRIVATE_ITEMS_MIN = 50
-"""A private model of fewer products comes and goes with the noise, and may rightly have none."""
 _NOT_COMPARED = "Not compared with others on members: that would be outside the privacy budget."
 _CHANGED = "Another model was put into service while this one was trained."
 
@@ -230,9 +228,7 @@ def _judged(learnt: Learnt, old: Served | None, trainer: Trainer) -> tuple[Learn
     """
     if trainer.privacy is not None:
         # A comparison on members, and what follows from it, would tell of them outside the budget.
-        is_small = old is None or old.n_items < PRIVATE_ITEMS_MIN
-        members = learnt.dataset.n_members
-        reasons = [] if is_small else sanity(learnt.model, members, old, mode="dp")
+        reasons = sanity_of_private(learnt.model, old)
         return learnt, Verdict(tuple(reasons), (), (_NOT_COMPARED,))
     seed, threads = learnt.model.settings.seed, trainer.threads
     verdict = judge(

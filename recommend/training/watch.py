@@ -201,7 +201,8 @@ class Tender:
         if not reason:
             return False
         asked = ask(at=at, by=reason, request_key=None, jobs=self._jobs, runner=self._runner)
-        log().info("model_training_due", reason=reason, job=asked.job.id)
+        if not asked.is_replay:
+            log().info("model_training_due", reason=reason, job=asked.job.id)
         return not asked.is_replay
 
     def due(self, at: datetime) -> str:
