@@ -1,6 +1,7 @@
 """The protocol: who sees what, how rivals are shown, and data at the edges."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -169,3 +170,18 @@ def test_a_list_must_have_a_length() -> None:
     for k in (0, 1_001):
         with pytest.raises(ValueError, match="k must be"):
             found(last_basket_task(rebuyers(3), seed=1), k=k)
+
+
+def test_with_a_floor_of_people_there_is_a_row_as_served() -> None:
+    """What three people have is shown to others without the floor, and not with a floor of four."""
+    baskets = [Basket(f"m{n}", 0.0, (), ("top", f"pair{n // 3}")) for n in range(12)]
+    held = [(n, f"pair{n // 3}", UNKNOWN_AT) for n in range(12)]
+    task = file_task(build([*baskets, Basket("x", 0.0, (), ("top",))]), np.full(12, 12), held)
+    appraisal = found(task, k=10, settings=replace(SMALL, people_min=4))
+    assert appraisal.served is not None
+    assert [each.name for each in appraisal.results[:2]] == ["carnet", "carnet_served"]
+    assert appraisal.model.reported.coverage > appraisal.served.reported.coverage
+    assert appraisal.served.reported.recall == 0.0
+    assert "carnet_served" not in {each.name for each in appraisal.rivals}
+    assert appraisal.chosen["settings"]["people_min"] == 4
+    assert found(task, k=10).served is None
