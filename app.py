@@ -62,6 +62,7 @@ import recommend.bulk.exports
 import recommend.bulk.views
 import recommend.experiments.views
 import recommend.feedback.views
+import recommend.merchandising.views
 import recommend.training.views
 import recommend.views
 from loyalty.access import model as keys
@@ -77,6 +78,7 @@ from loyalty.audit import tables, upkeep
 from loyalty.audit.service import Scope, audit
 from loyalty.batches.service import Ground, Turnstile
 from loyalty.batches.store import TillStore
+from loyalty.catalogue.stock import StockStore
 from loyalty.catalogue.store import CatalogueStore
 from loyalty.consent import ledger
 from loyalty.consent.chain import BadCheckpointError
@@ -166,6 +168,7 @@ from recommend.experiments.service import Experiments, Shelves
 from recommend.experiments.store import ExperimentStore
 from recommend.feedback.store import FeedbackStore
 from recommend.files import UnusableFileError, write_lines
+from recommend.merchandising.store import RuleStore
 from recommend.model import LIMIT_MAX
 from recommend.model import Settings as ModelSettings
 from recommend.privacy import tables as privacy_tables
@@ -236,6 +239,7 @@ BLUEPRINTS = (
     recommend.bulk.views.blp,
     recommend.training.views.blp,
     recommend.experiments.views.blp,
+    recommend.merchandising.views.blp,
     loyalty.privacy.views.blp,
     loyalty.operation.views.blp,
 )
@@ -277,6 +281,8 @@ class Parts(NamedTuple):
     members: MemberStore
     consents: ConsentStore
     catalogue: CatalogueStore
+    stock: StockStore
+    merchandising: RuleStore
     versions: VersionStore
     journal: JournalStore
     secrecy: Secrecy
@@ -400,6 +406,8 @@ class Parts(NamedTuple):
             since,
             self.feedback,
             Experiments(self.experiments),
+            self.stock,
+            self.merchandising,
         )
 
     @property
@@ -436,6 +444,8 @@ def assemble(settings: Settings, uri: str) -> Parts:
         members=MemberStore(database, vault, peppers),
         consents=ConsentStore(database, vault, secret=consent_secret),
         catalogue=CatalogueStore(database, timeout_seconds=settings.database_timeout_seconds),
+        stock=StockStore(database, timeout_seconds=settings.database_timeout_seconds),
+        merchandising=RuleStore(database),
         versions=VersionStore(database),
         journal=JournalStore(database, secrecy, timeout_seconds=settings.database_timeout_seconds),
         secrecy=secrecy,
@@ -491,6 +501,8 @@ def _create_indexes(parts: Parts) -> None:
         parts.members,
         parts.consents,
         parts.catalogue,
+        parts.stock,
+        parts.merchandising,
         parts.versions,
         parts.journal,
         parts.coupons,
@@ -641,6 +653,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 def _courier(settings: Settings, parts: Parts, runner: Runner, shelf: Shelf) -> Courier:
     """What brings models to this node, and has them trained."""
     rules = RetrainingRules(settings.model_retrain_withdrawals, settings.model_retrain_hours)
+    rules = rules.within(parts.model_privacy.budget if parts.model_privacy else None)
     tender = Tender(parts.trainer, parts.jobs, runner, rules)
     return Courier(parts.trainer.depot, tender.tend, is_broken=lambda: shelf.problem is not None)
 
@@ -667,6 +680,8 @@ def _provided(settings: Settings, parts: Parts, runner: Runner) -> dict[type, An
         MemberStore: parts.members,
         ConsentStore: parts.consents,
         CatalogueStore: parts.catalogue,
+        StockStore: parts.stock,
+        RuleStore: parts.merchandising,
         Coupons: Coupons(parts.coupons, parts.coupon_mint, parts.members, stores),
         ReferralStore: parts.referrals,
         HouseholdStore: parts.households,
@@ -776,6 +791,10 @@ def _document(app: Flask) -> None:
     redemption_id = {"type": "string", "pattern": f"^{redemption.regex}$"}
     app.url_map.converters["redemption"] = redemption
     api.register_converter(redemption, lambda _: redemption_id)
+    rule_set = recommend.merchandising.views.RuleSetNameConverter
+    rule_set_name = {"type": "string", "pattern": f"^{rule_set.regex}$"}
+    app.url_map.converters["rule_set"] = rule_set
+    api.register_converter(rule_set, lambda _: rule_set_name)
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)
     for pages in PAGES:

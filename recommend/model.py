@@ -26,6 +26,7 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from recommend.dataset import Dataset, Ints, Names, Offsets, matrix
+from recommend.due import waiting_days
 from recommend.taste import NOTHING_ELSE, Context
 
 EVERYWHERE = "everywhere"
@@ -153,6 +154,7 @@ class Model:
         popular: place -> its best sellers; always has `EVERYWHERE`.
         weights: of the three parts.
         settings: it was trained with.
+        rebuy_days: (n,) days within which hardly anybody buys it again; NaN where unknown.
     """
 
     items: Names
@@ -162,6 +164,7 @@ class Model:
     popular: Mapping[str, Popular]
     weights: Weights = field(default_factory=Weights)
     settings: Settings = field(default_factory=Settings)
+    rebuy_days: Floats32 = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +228,7 @@ def train(
         popular=_popular_lists(dataset, kept, settings),
         weights=weights or Weights(),
         settings=settings,
+        rebuy_days=waiting_days(dataset, settings.people_min)[kept],
     )
 
 

@@ -16,6 +16,7 @@ from loyalty.consent.model import (
     MARKETING,
     PERSONALISATION,
     RIGHTS,
+    SENSITIVE_PERSONALISATION,
     STAFF_VIEW,
 )
 
@@ -49,7 +50,7 @@ USES: dict[str, Use] = {
     "loyalty.audit.upkeep.redate": _PROGRAMME,
     "loyalty.batches.service._replays": _PROGRAMME,
     "loyalty.consent.due.due": _RIGHTS,
-    "loyalty.consent.gate.ask": _RIGHTS,
+    "loyalty.consent.gate.ask_each": _RIGHTS,
     "loyalty.consent.gate.permits_for": _RIGHTS,
     "loyalty.consent.opt_in.confirm": _RIGHTS,
     "loyalty.consent.opt_in.look": _RIGHTS,
@@ -156,10 +157,10 @@ USES: dict[str, Use] = {
         (PERSONALISATION,), "recommend.feedback.service._kept"
     ),
     "recommend.service.Popularity._make": Use((PERSONALISATION,)),
-    "recommend.service.recommend": Use((PERSONALISATION,)),
     "recommend.training.reading.agreed_baskets": Use((PERSONALISATION,)),
     # Who is to be left out from now on, as a number.
     "recommend.training.withdrawals._turned": _RIGHTS,
     "recommend.training.withdrawals.withdrawn_since": _RIGHTS,
     "recommend.training.withdrawals.withdrew_meanwhile": _RIGHTS,
+    "recommend.service._asked": Use((PERSONALISATION, SENSITIVE_PERSONALISATION)),
 }

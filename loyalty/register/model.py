@@ -137,7 +137,9 @@ CATEGORIES: dict[str, Category] = {
         kept=_SHOP,
         is_personal=False,
     ),
-    "catalogue": Category("products, stores, rewards, stock", kept=_SHOP, is_personal=False),
+    "catalogue": Category(
+        "products, stores, stock, rewards, rules of what is shown", kept=_SHOP, is_personal=False
+    ),
     "programme": Category("rules and their versions, budgets", kept=_SHOP, is_personal=False),
     "models": Category(
         "what goes with what and what is popular, learnt from members who agreed: products only",
@@ -196,6 +198,8 @@ COLLECTIONS: dict[str, tuple[str, ...]] = {
     "register": ("configuration",),
     "products": ("catalogue",),
     "stores": ("catalogue",),
+    "stock": ("catalogue",),
+    "merchandising": ("catalogue",),
     "program_versions": ("programme",),
     "budgets": ("programme",),
     "privacy_ledger": ("configuration",),

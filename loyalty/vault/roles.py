@@ -34,6 +34,7 @@ SERVICE: Mapping[str, tuple[str, ...]] = {
     "notices": _APPEND,
     "program_versions": _APPEND,
     "privacy_ledger": _APPEND,
+    "merchandising": _APPEND,
     "coupon_uses": _APPEND,
     "coupon_conflicts": _APPEND,
     "feedback": _APPEND,
@@ -59,6 +60,7 @@ SERVICE: Mapping[str, tuple[str, ...]] = {
     "retention_warnings": _CHANGE,
     "reward_counters": _CHANGE,
     "rewards": _CHANGE,
+    "stock": _CHANGE,
     "stores": _CHANGE,
     "tills": _CHANGE,
     # What a caller may take away again: an identifier, a place in a household, a reservation.

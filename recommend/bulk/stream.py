@@ -7,35 +7,44 @@ both at once; a job draws, and each download of it writes. Memory holds one batc
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import pymongo
 
 from loyalty.consent import gate
-from loyalty.consent.model import MARKETING, PERSONALISATION
+from loyalty.consent.model import MARKETING, PERSONALISATION, SENSITIVE_PERSONALISATION
 from loyalty.kit.clock import now
 from loyalty.web.sessions import unsubscribe_link
 from recommend import model as models
+from recommend import service
 from recommend.bulk.model import Draft, Item, Row
-from recommend.service import BECAUSE, HISTORY_BASKETS_MAX, pick, places_of
+from recommend.due import Habit
+from recommend.merchandising.arrange import Arranged
+from recommend.reasons import Known, reason_of
+from recommend.selection import places_of, select
+from recommend.service import HISTORY_BASKETS_MAX, SIGNALS_MAX, terms_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from loyalty.catalogue.model import Product, Restrictions
+    from loyalty.catalogue.model import Product
     from loyalty.journal.store import PastBasket
     from loyalty.vault.permit import Permit
     from loyalty.web.sessions import Door
     from recommend.artefact import Shelf
     from recommend.bulk.cursors import Cursors
     from recommend.bulk.model import Question
+    from recommend.selection import Terms
     from recommend.service import Popularity, Sources
+    from recommend.taste import Signal
 
 BATCH = 64
 # A row that waits longer for a slow reader is asked about again before it leaves.
 FRESH_SECONDS = 1.0
+_BOTH = (False, True)
 # Marketing channels whose address is an identifier that we hold.
 ADDRESS_TYPES = {"email": "email", "sms": "phone", "phone": "phone", "push": "app"}
 
@@ -92,47 +101,68 @@ def _next_ids(last: str, ground: Ground) -> list[str]:
 
 
 class Agreed(NamedTuple):
-    """Who may be written to on the channel, and whose taste may be used for that."""
+    """Who may be written to on the channel, whose taste may be used for that, and all of it."""
 
     marketing: Mapping[str, Permit]
     personal: Mapping[str, Permit]
+    sensitive: Mapping[str, Permit]
 
 
 def agreed_of(ids: Sequence[str], question: Question, ground: Ground) -> Agreed:
     """Read live. Of personal picks only those of members who may be written to at all."""
-    marketing, personal = gate.permits_for(
+    channel = question.channel
+    marketing, personal, sensitive = gate.permits_for(
         ids,
-        ((MARKETING, question.channel), (PERSONALISATION, question.channel)),
+        (
+            (MARKETING, channel),
+            (PERSONALISATION, channel),
+            (SENSITIVE_PERSONALISATION, channel),
+        ),
         at=ground.clock(),
         consents=ground.sources.consents,
     )
     both = {member: permit for member, permit in personal.items() if member in marketing}
-    return Agreed(marketing, both)
+    return Agreed(marketing, both, {each: sensitive[each] for each in both if each in sensitive})
 
 
 def draw(agreed: Agreed, question: Question, ground: Ground) -> list[Draft]:
     """The picks of those who may be written to, and why they are personal or not."""
-    sources = ground.sources
+    sources, at = ground.sources, ground.clock()
     served = ground.shelf.served()
     model = served.model if served else ground.popularity.model()
     permits = agreed.personal if served else {}
-    since = sources.history_since(ground.clock())
+    since = sources.history_since(at)
     histories = sources.journal.histories(permits.values(), limit=HISTORY_BASKETS_MAX, since=since)
-    restrictions = sources.catalogue.restrictions()
+    said = sources.feedback.signals_of(permits.values(), limit=SIGNALS_MAX, since=since)
+    terms = {kind: _terms(question, at, sources, sensitive=kind) for kind in _BOTH}
     found = []
     for member in agreed.marketing:
+        own = terms[member in agreed.sensitive and member in permits]
         draft = _ranked(
             member,
             history=histories.get(member, ()),
             model=model,
             question=question,
             is_allowed=member in permits,
-            restrictions=restrictions,
+            terms=_hearing(own, said.get(member, ())),
         )
         if served is None and member in agreed.personal:
             draft = draft._replace(reason="no_model")
         found.append(draft._replace(model_version=served.version if served else None))
     return found
+
+
+def _terms(question: Question, at: datetime, sources: Sources, *, sensitive: bool) -> Terms:
+    """What picking goes by: the same restrictions, stock and rules as of a single request."""
+    asked = service.Question(at=at, limit=question.limit, store=question.store)
+    return terms_for(asked, sources, agrees_to_sensitive=sensitive)
+
+
+def _hearing(terms: Terms, signals: Sequence[Signal]) -> Terms:
+    """The same with what one member's feedback says."""
+    if not signals:
+        return terms
+    return replace(terms, context=terms.context._replace(signals=tuple(signals)))
 
 
 def _ranked(
@@ -142,18 +172,12 @@ def _ranked(
     model: models.Model,
     question: Question,
     is_allowed: bool,
-    restrictions: Restrictions,
+    terms: Terms,
 ) -> Draft:
     """The one place where a member of an audience is ranked."""
-    picks, reason = pick(
-        model,
-        history,
-        places_of(None, question.store),
-        question.limit,
-        allowed=is_allowed,
-        restrictions=restrictions,
-    )
-    return Draft(member, reason, None, picks)
+    places = places_of(None, question.store)
+    found = select(model, history, places, question.limit, allowed=is_allowed, terms=terms)
+    return Draft(member, found.reason, None, [each.pick for each in found.items])
 
 
 def write(drafts: Sequence[Draft], question: Question, ground: Ground) -> Iterator[Row]:
@@ -174,7 +198,9 @@ def _written(
     """Join addresses, products and links; consent is read once more when all is there."""
     sources = ground.sources
     addresses = _addresses(agreed.marketing, question, ground)
-    restrictions = sources.catalogue.restrictions()
+    terms, freer = (_terms(question, ground.clock(), sources, sensitive=each) for each in _BOTH)
+    served = ground.shelf.served()
+    model = served.model if served else ground.popularity.model()
     wanted = {sku for each in drafts for pick in each.picks for sku in (pick.sku, *pick.because)}
     products = sources.catalogue.products(sorted(wanted))
     still = agreed_of([each.member_id for each in drafts], question, ground)
@@ -183,20 +209,22 @@ def _written(
         if draft.member_id not in still.marketing or draft.member_id not in agreed.marketing:
             continue
         if draft.reason == "consent" and draft.member_id not in still.personal:
-            draft = _popular(draft, question, ground, restrictions)  # noqa: PLW2901  # another row for the same member
+            draft = _popular(draft, question, ground, terms)  # noqa: PLW2901  # another row for the same member
             products = {**products, **sources.catalogue.products([e.sku for e in draft.picks])}
-        items = items_of(draft.picks, products, restrictions, question)
+        is_sensitive = draft.member_id in still.sensitive and draft.reason == "consent"
+        items = items_of(draft, products, freer if is_sensitive else terms, question, model)
         rows.append(_row(draft, items, addresses.get(draft.member_id), question, ground))
     return rows
 
 
-def _popular(draft: Draft, question: Question, ground: Ground, restrictions: Restrictions) -> Draft:
+def _popular(draft: Draft, question: Question, ground: Ground, terms: Terms) -> Draft:
     """What a member gets who has just withdrawn: nothing of the member is in it."""
     served = ground.shelf.served()
     model = served.model if served else ground.popularity.model()
     places = places_of(None, question.store)
-    picks = models.popular(model, places, question.limit, restrictions.hidden)
-    return Draft(draft.member_id, "no_consent", served.version if served else None, picks)
+    found = select(model, (), places, question.limit, allowed=False, terms=terms)
+    version = served.version if served else None
+    return Draft(draft.member_id, "no_consent", version, [each.pick for each in found.items])
 
 
 def _addresses(permits: Mapping[str, Permit], question: Question, ground: Ground) -> dict[str, str]:
@@ -222,15 +250,17 @@ def _row(
 
 
 def items_of(
-    picks: Iterable[models.Pick],
+    draft: Draft,
     products: Mapping[str, Product],
-    restrictions: Restrictions,
+    terms: Terms,
     question: Question,
+    model: models.Model,
 ) -> tuple[Item, ...]:
     """Picks with all that a template shows of them; what must not be shown is left out. Pure."""
     found = []
-    for each in picks:
-        if each.sku in restrictions.hidden:
+    known = _sayable(draft, products, terms, question)
+    for each in draft.picks:
+        if each.sku in terms.restrictions.hidden or any(each.sku in some for some in terms.hidden):
             continue
         product = products.get(each.sku)
         url = product.url if product else None
@@ -242,19 +272,21 @@ def items_of(
                 price=product.price if product else None,
                 image_url=product.image_url if product else None,
                 url=tagged(url, question) if url else None,
-                because=_because(each, products, restrictions),
+                because=reason_of(Arranged(each), model, known).text,
             )
         )
     return tuple(found)
 
 
-def _because(pick: models.Pick, products: Mapping[str, Product], restrictions: Restrictions) -> str:
-    """Why, in words for the customer: by name what of the member's own speaks for it."""
-    for sku in pick.because:
-        product = products.get(sku)
-        if product and sku != pick.sku and sku not in restrictions.sensitive:
-            return f"Because you bought {product.name}"
-    return BECAUSE[pick.part]
+def _sayable(
+    draft: Draft, products: Mapping[str, Product], terms: Terms, question: Question
+) -> Known:
+    """What the reasons of a row may speak of: by name what of the member's own speaks for it."""
+    own = {sku for each in draft.picks for sku in each.because}
+    own |= {each.sku for each in draft.picks if each.part == "personal"}
+    own -= terms.restrictions.sensitive
+    habits = dict.fromkeys(own, Habit(0.0)) if draft.reason == "consent" else {}
+    return Known(products, habits, places=places_of(None, question.store))
 
 
 def tagged(url: str, question: Question) -> str:

@@ -119,7 +119,7 @@ class ExperimentsSchema(Output):
     experiments = fields.List(fields.Nested(ExperimentSchema), required=True)
 
 
-class ComparisonSchema(Output):
+class VariantComparisonSchema(Output):
     """What a variant has more than the control."""
 
     difference = fields.Float(required=True)
@@ -140,9 +140,9 @@ class ComparisonSchema(Output):
 class ComparedSchema(Output):
     """By metric; null where too few members stand behind it."""
 
-    click_through = fields.Nested(ComparisonSchema, allow_none=True, required=True)
-    conversion = fields.Nested(ComparisonSchema, allow_none=True, required=True)
-    revenue = fields.Nested(ComparisonSchema, allow_none=True, required=True)
+    click_through = fields.Nested(VariantComparisonSchema, allow_none=True, required=True)
+    conversion = fields.Nested(VariantComparisonSchema, allow_none=True, required=True)
+    revenue = fields.Nested(VariantComparisonSchema, allow_none=True, required=True)
 
 
 class OutcomeSchema(Output):

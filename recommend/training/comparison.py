@@ -8,7 +8,7 @@ whole interval of a paired bootstrap below nought. So noise alone refuses one in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -75,6 +75,7 @@ class Served:
         n_items: products it holds.
         n_members: members it was trained on; 0 if that is not known.
         withdrawn: members among them who withdrew or were erased since.
+        mode: of its privacy, `plain` or `dp`.
     """
 
     version: str
@@ -83,6 +84,7 @@ class Served:
     n_items: int
     n_members: int
     withdrawn: int
+    mode: str = "plain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,17 @@ def sanity(model: Model, n_members: int, old: Served | None) -> list[str]:
             f"{SHRINK_MAX:.0%} are gone. Is the data whole? {_still_behind(old.withdrawn)}".strip()
         ]
     return []
+
+
+def sanity_of_private(model: Model, old: Served | None) -> list[str]:
+    """The same for a model under differential privacy, by what was released alone.
+
+    It may well be empty: in a small shop nothing can be shared, and each member's own history is
+    all there is to go by.
+    """
+    if old is None or old.mode == "plain" or not len(model.items):
+        return []
+    return sanity(model, 0, replace(old, withdrawn=0, n_members=0))
 
 
 def _still_behind(withdrawn: int) -> str:
@@ -239,7 +252,7 @@ def _against_all(
         return _Beside(found, [])
     if old.model is None:
         return _Beside(found, [f"Not compared with {old.version}: it cannot be read any more."])
-    if _mode(old.model) != _mode(ours):
+    if old.mode != "plain":
         # Privacy costs some recall: that must not keep the less private model in service.
         note = f"Not compared with {old.version}: the privacy mode was changed."
         return _Beside(found, [note], frozenset(plain))
@@ -271,10 +284,6 @@ def _against_itself(
     theirs = field.recalls(served(model), [field.truths[n] for n in unseen])
     asked = [mine[n] for n in unseen]
     return [compare("previous_model", asked, theirs, seed=field.seed)], []
-
-
-def _mode(model: Model) -> str:
-    return str(getattr(model.settings, "mode", "plain"))
 
 
 def _in_words(found: Comparison, k: int) -> str:

@@ -100,6 +100,11 @@ class Version:
         return "refused" if self.refused else "kept"
 
 
+def mode_of(facts: Mapping[str, Any]) -> str:
+    """The privacy mode that a card's facts tell of: "plain" or "dp"."""
+    return str(facts.get("privacy", {}).get("mode", "plain"))
+
+
 def version_name(at: datetime) -> str:
     """A version's name: names in order are trainings in the order of their beginnings."""
     return at.strftime("%Y%m%dT%H%M%S") + f"{at.microsecond // 1000:03}Z"

@@ -16,7 +16,7 @@ from loyalty.consent.model import PERSONALISATION
 from loyalty.kit.clock import now
 from recommend.dataset import Basket
 from recommend.model import BASKETS_MAX
-from recommend.service import kept, places_of
+from recommend.selection import kept, places_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

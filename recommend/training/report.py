@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from recommend.training.model import mode_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -68,7 +70,7 @@ def report_of(version: Version, status: str, *, withdrawn_since: int) -> dict[st
         "seconds": facts.get("seconds", 0.0),
         "trained_by": facts.get("trained_by", ""),
         "previous": facts.get("previous"),
-        "privacy": settings.get("mode", "plain"),
+        "privacy": mode_of(facts),
         "chosen_by": facts.get("chosen_by", ""),
         "weights": dict(card.get("weights", {})),
         "settings": settings,

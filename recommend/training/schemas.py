@@ -19,7 +19,7 @@ class WhichModelSchema(Input):
     )
 
 
-class MetricsSchema(Output):
+class ModelFiguresSchema(Output):
     """How one way to rank did on members' held-out last baskets, each 0 to 1."""
 
     name = fields.String(required=True)
@@ -29,7 +29,7 @@ class MetricsSchema(Output):
     members = fields.Integer(required=True)
 
 
-class ComparisonSchema(Output):
+class ModelRivalSchema(Output):
     """This model beside a rival, by recall on the same members."""
 
     rival = fields.String(required=True)
@@ -61,7 +61,7 @@ class ModelsSchema(Output):
     models = fields.List(fields.Nested(ModelSchema), required=True)
 
 
-class ReportSchema(ModelSchema):
+class ModelReportSchema(ModelSchema):
     """What a training found, and whether it was promoted."""
 
     k = fields.Integer(required=True, metadata={"description": "Length of the lists compared."})
@@ -74,8 +74,8 @@ class ReportSchema(ModelSchema):
     chosen_by = fields.String(required=True)
     weights = fields.Dict(required=True)
     settings = fields.Dict(required=True)
-    metrics = fields.List(fields.Nested(MetricsSchema), required=True)
-    comparisons = fields.List(fields.Nested(ComparisonSchema), required=True)
+    metrics = fields.List(fields.Nested(ModelFiguresSchema), required=True)
+    comparisons = fields.List(fields.Nested(ModelRivalSchema), required=True)
     reasons = fields.List(
         fields.String(), required=True, metadata={"description": "Why it was refused."}
     )

@@ -15,8 +15,8 @@ from recommend.model import Settings, train
 from recommend.privacy.service import reserve
 from recommend.privacy.training import Guard, K, train_guarded
 from recommend.training import depot as depots
-from recommend.training.comparison import Served, Verdict, judge, sanity
-from recommend.training.model import ModelChangedError, NoModelError, version_name
+from recommend.training.comparison import Served, Verdict, judge, sanity_of_private
+from recommend.training.model import ModelChangedError, NoModelError, mode_of, version_name
 from recommend.training.reading import Roll, agreed_baskets
 from recommend.training.withdrawals import withdrawn_since, withdrew_meanwhile
 
@@ -228,7 +228,7 @@ def _judged(learnt: Learnt, old: Served | None, trainer: Trainer) -> tuple[Learn
     """
     if trainer.privacy is not None:
         # A comparison on members, and what follows from it, would tell of them outside the budget.
-        reasons = sanity(learnt.model, learnt.dataset.n_members, old)
+        reasons = sanity_of_private(learnt.model, old)
         return learnt, Verdict(tuple(reasons), (), (_NOT_COMPARED,))
     seed, threads = learnt.model.settings.seed, trainer.threads
     verdict = judge(
@@ -286,11 +286,12 @@ def _served(trainer: Trainer, version: str | None, *, at: datetime) -> Served | 
         int(kept.card.get("n_items", 0)),
         int(kept.facts.get("members", 0)),
         withdrawn,
+        mode_of(kept.facts),
     )
 
 
 def _counts(learnt: Learnt) -> dict[str, int]:
-    if learnt.privacy["privacy"]["mode"] != "plain":
+    if mode_of(learnt.privacy) != "plain":
         return {}
     return {"baskets": learnt.dataset.n_baskets, "members": learnt.dataset.n_members}
 
@@ -351,8 +352,7 @@ def facts_of(trained: Trained) -> Mapping[str, Any]:
         "reasons": list(trained.verdict.reasons),
         "notes": list(trained.verdict.notes),
         "items": len(trained.model.items),
-        "members": trained.members,
-        "baskets": trained.baskets,
+        **_counts(trained.learnt),
         "readings": trained.learnt.readings,
         "withdrawn_meanwhile": trained.learnt.withdrawn,
         "seconds": round(trained.seconds, 1),

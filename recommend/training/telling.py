@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from recommend.training import service
+from recommend.training.model import mode_of
 from recommend.training.report import (
     WIDTH,
     bars_of,
@@ -136,10 +137,9 @@ def outcome_of(trained: Trained) -> list[str]:
             f"{trained.learnt.withdrawn} members withdrew during the second reading as well: they "
             "are gone from the next model."
         )
-    size = (
-        f"Model {trained.version}: {len(trained.model.items)} products from {trained.baskets} "
-        f"baskets of {trained.members} members"
-    )
+    size = f"Model {trained.version}: {len(trained.model.items)} products"
+    if mode_of(trained.learnt.privacy) == "plain":
+        size += f" from {trained.baskets} baskets of {trained.members} members"
     if trained.promoted:
         lines.extend(f"Forced in spite of this: {each}" for each in trained.verdict.reasons)
         return [*lines, f"{size}, served now ({trained.seconds:.1f} s)."]

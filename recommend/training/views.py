@@ -17,7 +17,7 @@ from loyalty.kit.pages import HTML_TYPE, documented, page, wanted
 from recommend.training import jobs, service
 from recommend.training.model import KIND, NoModelError
 from recommend.training.report import short_of
-from recommend.training.schemas import ModelsSchema, ReportSchema, WhichModelSchema
+from recommend.training.schemas import ModelReportSchema, ModelsSchema, WhichModelSchema
 from recommend.training.service import Trainer
 from recommend.training.telling import TEMPLATE, page_of, report
 
@@ -86,7 +86,7 @@ def list_versions() -> Answer:
 @blp.route("/model/report")
 @blp.requires("model:read")
 @blp.arguments(WhichModelSchema, location="query")
-@blp.response(200, ReportSchema, example=_REPORT)
+@blp.response(200, ModelReportSchema, example=_REPORT)
 @blp.doc(responses={200: {"content": documented(HTML_TYPE)}})
 @blp.raises(NoModelError)
 def show_report(query: dict[str, Any]) -> Answer:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from loyalty.jobs.runner import Runner
     from loyalty.jobs.store import JobStore
+    from recommend.privacy.model import Budget
     from recommend.training.depot import Depot
     from recommend.training.service import Trainer
 
@@ -57,6 +58,20 @@ class Rules:
 
     withdrawals: int = 1
     hours: float = 24.0
+
+    def within(self, budget: Budget | None) -> Rules:
+        """The same, where each training takes from a privacy budget; None: it does not.
+
+        A member who withdrew cannot be made out in a private model, so that is no reason to spend.
+        Trainings by age are spread evenly over the budget's days; where it is for ever, a person
+        decides what it is spent on.
+        """
+        if budget is None:
+            return self
+        if not budget.days or not self.hours:
+            return Rules(0, 0.0)
+        trainings = max(1, int(budget.total / budget.epsilon))
+        return Rules(0, max(self.hours, budget.days * 24 / trainings))
 
     @property
     def are_off(self) -> bool:
@@ -186,7 +201,8 @@ class Tender:
         if not reason:
             return False
         asked = ask(at=at, by=reason, request_key=None, jobs=self._jobs, runner=self._runner)
-        log().info("model_training_due", reason=reason, job=asked.job.id)
+        if not asked.is_replay:
+            log().info("model_training_due", reason=reason, job=asked.job.id)
         return not asked.is_replay
 
     def due(self, at: datetime) -> str:

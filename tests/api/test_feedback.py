@@ -12,8 +12,6 @@ from loyalty.kit.clock import now
 from loyalty.retention.service import apply_rules
 from recommend.feedback import service
 from recommend.feedback.store import FeedbackStore
-from recommend.service import context_of
-from recommend.taste import Signal
 from tests.api.test_recommending import busy as busy  # noqa: PLC0414  # a fixture
 from tests.api.test_recommending import put_products, shown
 from tests.api.test_recommending import trained as trained  # noqa: PLC0414  # a fixture
@@ -22,6 +20,7 @@ from tests.builders import dump, mint_key, permit, unique
 if TYPE_CHECKING:
     from app import Parts
     from loyalty.vault.permit import Permit
+    from recommend.taste import Signal
     from tests.api.test_recommending import Shop
     from tests.builders import Api
 
@@ -243,9 +242,3 @@ def test_signals_are_read_only_while_the_member_agrees(
     busy.api.consent(member, "personalisation", granted=False)
     shown(busy, member)
     assert asked == [member]
-
-
-def test_what_is_said_of_a_sensitive_product_is_no_context() -> None:
-    signals = [Signal(1.0, "click", "pills"), Signal(2.0, "view", "milk")]
-    context = context_of(signals, frozenset({"pills"}), at=now())
-    assert context.signals == (signals[1],)

@@ -12,14 +12,14 @@ from click.testing import CliRunner
 from app import _budget, main, model_privacy
 from loyalty.kit.clock import now
 from recommend import artefact, packing
-from recommend.artefact import ArtefactError
 from recommend.dataset import Basket
-from recommend.jobs import Privacy, Trained, train_and_promote
 from recommend.model import popular
 from recommend.privacy.inspection import inspect
 from recommend.privacy.model import BudgetSpentError
 from recommend.privacy.noise import Noise
 from recommend.service import Popularity
+from recommend.training.model import NoModelError
+from recommend.training.service import Privacy, Trained, train_and_promote
 from tests.api.test_recommending import CATALOGUE, lines_of, put_products
 
 if TYPE_CHECKING:
@@ -50,14 +50,10 @@ def guarded(settings: Settings) -> Settings:
 
 
 def train(parts: Parts, settings: Settings) -> Trained:
-    return train_and_promote(
-        parts.sources,
-        root=settings.model_dir,
-        factors=4,
-        at=now(),
-        progress=lambda *_: None,
-        privacy=model_privacy(settings, parts),
+    trainer = parts.trainer._replace(
+        factors=4, privacy=model_privacy(settings, parts.privacy_ledger)
     )
+    return train_and_promote(trainer, at=now(), progress=lambda *_: None)
 
 
 def as_bytes(trained: Trained) -> dict[str, Any]:
@@ -105,7 +101,8 @@ def test_a_spent_budget_stops_before_anything_is_read(
 ) -> None:
     first = train(parts, guarded(settings))
     monkeypatch.setattr(
-        "recommend.jobs.agreed_baskets", lambda *_, **__: pytest.fail("members were read")
+        "recommend.training.service.agreed_baskets",
+        lambda *_, **__: pytest.fail("members were read"),
     )
     with pytest.raises(BudgetSpentError):
         train(parts, guarded(settings))
@@ -120,7 +117,7 @@ def test_a_training_that_fails_has_cost_its_part(
         raise OSError("the disk is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr("recommend.jobs.agreed_baskets", fail)
+        patch.setattr("recommend.training.service.agreed_baskets", fail)
         with pytest.raises(OSError, match="disk"):
             train(parts, guarded(settings))
     assert len(parts.privacy_ledger.entries()) == 1
@@ -160,22 +157,23 @@ def test_an_audit_goes_into_the_card_and_leaves_the_model_as_it_is(
     ]
     for mode in (settings, guarded(settings)):
         trained = train(parts, mode)
-        found = inspect(stream, root=root, version=None, at=now().timestamp(), shadows=1)
+        depot = parts.trainer.depot
+        found = inspect(stream, depot=depot, version=None, at=now().timestamp(), shadows=1)
         assert found.version == trained.version
-        card = artefact.describe(root, trained.version)
-        assert card["facts"]["privacy"]["mode"] == found.mode
-        assert card["facts"]["audit"]["auc"] == round(found.finding.auc, 3)
-        assert as_bytes(trained) == as_bytes(
-            trained._replace(model=artefact.load(root, trained.version))
-        )
+        kept = depot.store.get(trained.version)
+        assert kept.facts["privacy"]["mode"] == found.mode
+        assert kept.notes["audit"]["auc"] == round(found.finding.auc, 3)
+        loaded = artefact.load(root, trained.version)
+        learnt = trained.learnt._replace(model=loaded)
+        assert as_bytes(trained) == as_bytes(trained._replace(learnt=learnt))
     # What was trained for the audit is not served, and so costs nothing.
     assert len(parts.privacy_ledger.entries()) == 1
 
 
-def test_there_is_nothing_to_audit_before_a_training(settings: Settings) -> None:
+def test_there_is_nothing_to_audit_before_a_training(parts: Parts) -> None:
     for version in (None, "20260101T000000000Z"):
-        with pytest.raises(ArtefactError):
-            inspect([], root=settings.model_dir, version=version, at=0.0)
+        with pytest.raises(NoModelError):
+            inspect([], depot=parts.trainer.depot, version=version, at=0.0)
 
 
 def run(settings: Settings, *words: str) -> tuple[int, str]:
@@ -213,9 +211,9 @@ def test_the_commands_train_refuse_and_tell(settings: Settings) -> None:
 
 def test_the_budget_is_what_the_settings_say(settings: Settings, parts: Parts) -> None:
     mine = replace(guarded(settings), model_epsilon_days=90, model_delta=1e-7)
-    found = model_privacy(mine, parts)
+    found = model_privacy(mine, parts.privacy_ledger)
     assert isinstance(found, Privacy)
     assert found.budget == _budget(mine)
     assert (found.budget.days, found.budget.delta) == (90, 1e-7)
     assert isinstance(found.noise, Noise)
-    assert model_privacy(settings, parts) is None
+    assert model_privacy(settings, parts.privacy_ledger) is None

@@ -125,7 +125,7 @@ def test_it_is_personal_only_with_consent_and_a_history(busy: Shop) -> None:
         answer, skus = shown(busy, member)
         assert (answer["personalised"], answer["reason"]) == expected
         assert {"milk", "bread"} <= set(skus)
-    assert answer["items"][0]["because"] == "Popular here right now"
+    assert answer["items"][0]["because"] == "Popular right now"
 
 
 @pytest.mark.usefixtures("trained")

@@ -38,6 +38,7 @@ UNIQUE = {
     ("consents", "request_key"),
     ("notices", "number"),
     ("program_versions", "request_key"),
+    ("merchandising", "name_version"),
     ("coupon_campaigns", "number"),
     ("coupon_campaigns", "request_key"),
     ("coupon_batches", "campaign_seq"),

@@ -17,7 +17,7 @@ from loyalty.journal.store import PastBasket
 from recommend import packing
 from recommend.dataset import Basket, build
 from recommend.model import EVERYWHERE, Model, Pick, Settings, Weights, popular, similar, train
-from recommend.service import kept, pick, places_of
+from recommend.selection import kept, pick, places_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

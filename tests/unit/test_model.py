@@ -310,6 +310,7 @@ def test_a_model_has_one_row_an_item_and_none_a_person(tastes: Model) -> None:
     people = matrix(build(checkerboard())).shape[0]
     assert {field.name for field in fields(Model)} == {
         "items", "factors", "gram", "item_people", "popular", "weights", "settings",
+        "rebuy_days",
     }  # fmt: skip
     assert people == len(tastes.items) == len(tastes.factors)
     assert all(isinstance(one, Popular) for one in tastes.popular.values())

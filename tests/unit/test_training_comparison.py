@@ -20,6 +20,7 @@ from recommend.training.comparison import (
     compare,
     judge,
     sanity,
+    sanity_of_private,
 )
 from recommend.training.model import (
     Current,
@@ -147,16 +148,16 @@ def test_the_served_model_is_asked_what_it_cannot_have_seen_alone() -> None:
     assert found(unseen.comparisons)["previous_model"].members == 80
 
 
-def test_another_privacy_mode_is_not_held_against_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_privacy_mode_is_not_held_against_a_model() -> None:
     dataset = shop()
-    good, private = trained(dataset), trained(dataset, Weights(0.0, 1.0, 0.0))
-    modes = {id(good): "plain"}
-    monkeypatch.setattr(
-        "recommend.training.comparison._mode", lambda model: modes.get(id(model), "dp")
-    )
-    verdict = judge(private, dataset, served(good), k=2, seed=7)
+    good, bad = trained(dataset), trained(dataset, Weights(0.0, 1.0, 0.0))
+    verdict = judge(bad, dataset, served(good, mode="dp"), k=2, seed=7)
     assert verdict.is_fit
     assert any("privacy mode" in each for each in verdict.notes)
+    many = served(good, n_items=10 * len(good.items))
+    assert sanity(good, 80, many) != []
+    assert sanity_of_private(good, many) == []
+    assert sanity_of_private(good, replace(many, mode="dp")) != []
 
 
 def test_a_model_of_nothing_is_refused() -> None:

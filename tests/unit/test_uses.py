@@ -59,7 +59,7 @@ READERS = {
     "exports": {"drafts", "held"},
     "holder": {"held"},
 }
-GATES = {"ask", "permit", "permits", "permits_for", "require"}
+GATES = {"ask", "ask_each", "permit", "permits", "permits_for", "require"}
 ROOT = Path(__file__).parents[2]
 
 
