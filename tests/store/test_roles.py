@@ -179,6 +179,12 @@ class TestTheServiceRuns:
         for status in ("recorded", "replayed"):
             body = {"events": [{**act, "member": member}]}
             assert api.post("/v1/feedback", body, expect=200).get_json()[status] == 1
+        variants = [{"name": "a", "share": 50}, {"name": "b", "share": 50}]
+        for status in ("running", "stopped"):
+            made = {"variants": variants, "status": status}
+            api.put("/v1/experiments/roles", made, expect=200)
+        api.get("/v1/experiments/roles/results", expect=200)
+        api.get(f"/v1/members/{member}/offers", expect=200)
 
     def test_catalogue_and_jobs(self, guarded_shop: Api, guarded_parts: Parts) -> None:
         api = guarded_shop
