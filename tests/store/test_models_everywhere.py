@@ -224,7 +224,10 @@ def test_a_broken_version_on_the_disk_is_fetched_anew(nodes: Nodes) -> None:
     assert shelf.problem is None
 
 
-def test_while_the_database_is_away_the_old_one_serves(nodes: Nodes, settings: Settings) -> None:
+def test_while_the_database_is_away_the_old_one_serves(
+    nodes: Nodes, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recommend.training.watch.LOOK_SECONDS_MAX", 0.2)
     version = nodes.served(1)
     assert depots.deliver(nodes.two)
     away = replace(settings, mongodb_uri="mongodb://127.0.0.1:1/", database_timeout_seconds=0.1)
