@@ -207,7 +207,7 @@ def _addresses(permits: Mapping[str, Permit], question: Question, ground: Ground
 def _row(
     draft: Draft, items: tuple[Item, ...], address: str | None, question: Question, ground: Ground
 ) -> Row:
-    leave = unsubscribe_link(draft.member_id, question.channel, at=ground.clock(), door=ground.door)
+    leave = unsubscribe_link(draft.member_id, question.channel, door=ground.door)
     return Row(
         member_id=draft.member_id,
         address=address,
