@@ -106,6 +106,7 @@ def main(members: int, items: int, forms: str) -> None:
             with _serving("app", settings) as server:
                 found.append(_measured(form, server, text))
             shutil.rmtree(directory / "metrics-app")
+            console.print(f"{found[-1]}", style="dim")
         _show(found, members, console)
         _ranking(model, baskets, console)
 

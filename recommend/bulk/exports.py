@@ -23,7 +23,7 @@ from recommend.bulk.model import (
     Question,
 )
 from recommend.bulk.store import PartExistsError
-from recommend.bulk.stream import BATCH, agreed_of, draw, write
+from recommend.bulk.stream import BATCH, agreed_of, draw, steadily, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -199,5 +199,4 @@ def download(export: Export, ground: Ground, *, after: str, exports: ExportStore
 def _next_part(
     export_id: str, last: str, ground: Ground, exports: ExportStore
 ) -> tuple[str, list[Draft]] | None:
-    with pymongo.timeout(ground.batch_seconds):
-        return exports.drafts(export_id, after=last)
+    return steadily(lambda: exports.drafts(export_id, after=last), ground)

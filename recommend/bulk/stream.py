@@ -7,14 +7,17 @@ both at once; a job draws, and each download of it writes. Memory holds one batc
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import pymongo
+from pymongo.errors import PyMongoError
 
 from loyalty.consent import gate
 from loyalty.consent.model import MARKETING, PERSONALISATION
 from loyalty.kit.clock import now
+from loyalty.kit.mongo import is_away
 from loyalty.web.sessions import unsubscribe_link
 from recommend import model as models
 from recommend.bulk.model import Draft, Item, Row
@@ -33,7 +36,11 @@ if TYPE_CHECKING:
     from recommend.bulk.model import Question
     from recommend.service import Popularity, Sources
 
+Result = TypeVar("Result")
+
 BATCH = 64
+# Tries of a batch while the database is away.
+ATTEMPTS_MAX = 3
 # A row that waits longer for a slow reader is asked about again before it leaves.
 FRESH_SECONDS = 1.0
 # Marketing channels whose address is an identifier that we hold.
@@ -79,16 +86,38 @@ def stream(question: Question, ground: Ground, *, after: str = "") -> Iterator[R
     """
     last = after
     while ids := _next_ids(last, ground):
-        with pymongo.timeout(ground.batch_seconds):
-            agreed = agreed_of(ids, question, ground)
-            rows = _written(draw(agreed, question, ground), agreed, question, ground)
+        rows = steadily(partial(_batch, ids, question, ground), ground)
         yield from paced(rows, question, ground)
         last = ids[-1]
 
 
 def _next_ids(last: str, ground: Ground) -> list[str]:
+    consents = ground.sources.consents
+    return steadily(lambda: consents.members_after(last, limit=BATCH), ground)
+
+
+def _batch(ids: Sequence[str], question: Question, ground: Ground) -> list[Row]:
+    agreed = agreed_of(ids, question, ground)
+    return _written(draw(agreed, question, ground), agreed, question, ground)
+
+
+def steadily(read: Callable[[], Result], ground: Ground) -> Result:
+    """What some reads give, within a batch's deadline.
+
+    They are begun again when the database went away: an election breaks no download of an hour.
+
+    Raises:
+        PyMongoError: the database stays away, or refuses.
+    """
+    for _ in range(ATTEMPTS_MAX - 1):
+        try:
+            with pymongo.timeout(ground.batch_seconds):
+                return read()
+        except PyMongoError as error:
+            if not is_away(error):
+                raise
     with pymongo.timeout(ground.batch_seconds):
-        return ground.sources.consents.members_after(last, limit=BATCH)
+        return read()
 
 
 class Agreed(NamedTuple):
@@ -162,10 +191,12 @@ def write(drafts: Sequence[Draft], question: Question, ground: Ground) -> Iterat
     Who does not agree to personalisation any more gets popular picks, and what must not be shown
     by now is left out.
     """
-    with pymongo.timeout(ground.batch_seconds):
+
+    def rows() -> list[Row]:
         agreed = agreed_of([each.member_id for each in drafts], question, ground)
-        rows = _written(drafts, agreed, question, ground)
-    yield from paced(rows, question, ground)
+        return _written(drafts, agreed, question, ground)
+
+    yield from paced(steadily(rows, ground), question, ground)
 
 
 def _written(
@@ -289,8 +320,8 @@ def paced(rows: Sequence[Row], question: Question, ground: Ground) -> Iterator[R
 
 def confirmed(rows: Sequence[Row], question: Question, ground: Ground) -> list[Row]:
     """Those of some rows whose members agree to them at this moment."""
-    with pymongo.timeout(ground.batch_seconds):
-        agreed = agreed_of([each.member_id for each in rows], question, ground)
+    ids = [each.member_id for each in rows]
+    agreed = steadily(lambda: agreed_of(ids, question, ground), ground)
     return [
         each
         for each in rows

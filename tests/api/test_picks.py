@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import orjson
 import pyarrow.parquet as pq
 import pytest
+from pymongo.errors import AutoReconnect, NetworkTimeout
 
 from loyalty.accesslog.watch import Watch
 from loyalty.catalogue.model import Price, Product
@@ -206,6 +207,24 @@ def test_rows_that_wait_for_a_slow_reader_are_asked_about_again(
     rest = [orjson.loads(line)["member_id"] for line in lines]
     gone = {mailing.members[3], mailing.ada}
     assert [first, *rest] == [each for each in mailing.members if each not in gone]
+
+
+def test_a_database_that_goes_away_for_a_moment_breaks_no_stream(
+    mailing: Mailing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw, failures = stream.draw, iter([AutoReconnect("gone"), NetworkTimeout("gone")])
+
+    def failing(*args: Any) -> Any:
+        for failure in failures:
+            raise failure
+        return draw(*args)
+
+    monkeypatch.setattr(stream, "draw", failing)
+    assert [each["member_id"] for each in mailing.rows()] == mailing.members
+    failures = iter([AutoReconnect("gone")] * stream.ATTEMPTS_MAX)
+    headers = {"Authorization": f"Bearer {mailing.api.key}"}
+    with pytest.raises(AutoReconnect):
+        mailing.api.client.get(MAIL, headers=headers)
 
 
 def test_an_export_gives_what_the_stream_gives(mailing: Mailing) -> None:
