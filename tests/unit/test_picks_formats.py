@@ -51,7 +51,7 @@ def as_csv(rows: list[Row], question: Question = MAIL) -> list[dict[str, str]]:
 
 
 def as_parquet(rows: list[Row]) -> list[dict[str, Any]]:
-    file = io.BytesIO(b"".join(parquet_pieces(rows, list)))
+    file = io.BytesIO(b"".join(parquet_pieces(rows, MAIL, list)))
     found: list[dict[str, Any]] = pq.read_table(file).to_pylist()
     return found
 
@@ -127,7 +127,7 @@ def test_a_phone_number_stays_one_that_tools_can_dial() -> None:
 
 def test_an_empty_audience_is_a_header_and_a_schema() -> None:
     assert b"".join(csv_pieces([], MAIL)).decode().count("\r\n") == 1
-    assert pq.read_table(io.BytesIO(b"".join(parquet_pieces([], list)))).schema.equals(
+    assert pq.read_table(io.BytesIO(b"".join(parquet_pieces([], MAIL, list)))).schema.equals(
         formats.PARQUET_SCHEMA
     )
     assert as_ndjson([]) == []
@@ -180,10 +180,22 @@ def test_row_groups_are_bounded_and_asked_about_before_they_leave(
         asked.append(len(some))
         return [each for each in some if each.member_id != rows[12].member_id]
 
-    whole = b"".join(parquet_pieces(rows, confirm))
+    whole = b"".join(parquet_pieces(rows, MAIL, confirm))
     file = pq.ParquetFile(io.BytesIO(whole))
     assert asked == [10, 10, 10, 5]
     assert [file.metadata.row_group(n).num_rows for n in range(4)] == [10, 9, 10, 5]
+
+
+@pytest.mark.parametrize(("limit", "size"), [(5, 1024), (100, 81)])
+def test_a_group_is_smaller_where_rows_are_wide(limit: int, size: int) -> None:
+    asked: list[int] = []
+
+    def confirm(some: Any) -> list[Row]:
+        asked.append(len(some))
+        return []
+
+    list(parquet_pieces([row_of()] * 1100, Question("email", limit), confirm))
+    assert asked[0] == size
 
 
 def test_a_row_is_drawn_only_when_it_is_wanted() -> None:
