@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loyalty.catalogue.model import Price
+from loyalty.catalogue.model import Price, Product, Restrictions
 from loyalty.kit.sheets import FORMULA_STARTS
 from recommend.bulk import formats
 from recommend.bulk.formats import csv_pieces, decimal_of, encoded, header_of, parquet_pieces
 from recommend.bulk.model import Item, Question, Row
-from recommend.bulk.stream import tagged
+from recommend.bulk.stream import items_of, tagged
+from recommend.model import Pick
 
 MAIL = Question("email", 2, campaign="spring")
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -230,3 +231,17 @@ def test_a_row_is_drawn_only_when_it_is_wanted() -> None:
 def test_a_campaign_stands_in_the_links_and_the_shops_own_tags_stay(url: str, tag: str) -> None:
     assert tagged(url, MAIL) == tag
     assert tagged(url, Question("email", 2)) == url
+
+
+def test_what_speaks_for_a_pick_is_named_unless_it_is_sensitive() -> None:
+    products = {sku: Product(sku, sku.title()) for sku in ("tea", "pills", "milk", "gone")}
+    restrictions = Restrictions(frozenset({"gone"}), frozenset({"pills"}), frozenset())
+
+    def said(*because: str, sku: str = "tea") -> list[str]:
+        picks = [Pick(sku, 1.0, "collaborative", because)]
+        return [each.because for each in items_of(picks, products, restrictions, MAIL)]
+
+    assert said("milk", "gone") == ["Because you bought Milk"]
+    assert said("pills", "milk") == ["Because you bought Milk"]
+    assert said("pills", "tea", "unknown") == said() == ["Goes with what you buy"]
+    assert said("milk", sku="gone") == []
