@@ -10,7 +10,7 @@ from loyalty.consent import gate
 from loyalty.consent.model import MARKETING, PERSONALISATION
 from loyalty.kit.clock import now
 from recommend.selection import Reason, pick
-from recommend.service import HISTORY_BASKETS_MAX
+from recommend.service import HISTORY_BASKETS_MAX, Question, terms_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -112,12 +112,19 @@ def _ready(agreed: _Agreed, audience: Audience) -> dict[str, tuple[list[models.P
     permits = agreed.personal if served else {}
     since = sources.history_since(audience.clock())
     histories = sources.journal.histories(permits.values(), limit=HISTORY_BASKETS_MAX, since=since)
-    restrictions = sources.catalogue.restrictions()
+    question = Question(at=audience.clock(), limit=audience.limit)
+    terms = terms_for(question, sources, agrees_to_sensitive=False)
     ready: dict[str, tuple[list[models.Pick], Reason]] = {}
     for member in agreed.marketing:
         history, allowed = histories.get(member, []), member in permits
         picks, reason = pick(
-            model, history, (), audience.limit, allowed=allowed, restrictions=restrictions
+            model,
+            history,
+            (),
+            audience.limit,
+            allowed=allowed,
+            restrictions=terms.restrictions,
+            terms=terms,
         )
         no_model = served is None and member in agreed.personal
         ready[member] = picks, "no_model" if no_model else reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import given
@@ -69,7 +70,7 @@ def test_it_is_what_a_plain_loop_says(rows: list[tuple[int, int, int]]) -> None:
         means, squares = [], []
         for m in range(4):
             days = sorted({day for mm, i, day in rows if (f"i{i}", mm) == (item, m)})
-            logs = [math.log(b - a) for a, b in zip(days, days[1:], strict=False)]
+            logs = [math.log(b - a) for a, b in pairwise(days)]
             if logs:
                 means.append(sum(logs) / len(logs))
                 squares.append(sum(each**2 for each in logs) / len(logs))
