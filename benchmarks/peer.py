@@ -18,6 +18,7 @@ from loyalty.kit.settings import Settings
 from recommend.artefact import Shelf
 from recommend.due import DAY_SECONDS, WAITING_DAYS_MAX, bought_since
 from recommend.model import positions, rank
+from recommend.taste import Context, Signal
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -93,9 +94,15 @@ def _recommend(app: Flask, bare: Bare, shelf: Shelf, catalogue: CatalogueStore) 
             (each["occurred_at"].timestamp(), tuple(x["sku"] for x in each["activity"]["lines"]))
             for each in reversed(bare.history(member))
         ]
+        signals = tuple(
+            Signal(each["at"].timestamp(), each["kind"], each["sku"])
+            for each in reversed(bare.feedback(member))
+        )
         places = (f"channel:{request.args['channel']}",)
         hidden = catalogue.restrictions().hidden | _resting(model, taste)
-        picks = rank(model, taste, places, int(request.args["limit"]), exclude=hidden)
+        context = Context(time.time(), signals=signals)
+        limit = int(request.args["limit"])
+        picks = rank(model, taste, places, limit, exclude=hidden, context=context)
         products = catalogue.products([each.sku for each in picks])
         return {
             "items": [

@@ -220,7 +220,8 @@ def train(
         factors = _als(counts[:, kept], settings, progress=progress, threads=threads)
     wide = factors.astype(np.float64)
     return Model(
-        items=dataset.items[kept],
+        # As wide as the widest that is kept: the array's type must not tell of a SKU that is not.
+        items=np.array(dataset.items[kept].tolist(), dtype=np.bytes_),
         factors=factors,
         gram=wide.T @ wide,
         item_people=people[kept],

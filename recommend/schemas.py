@@ -5,7 +5,6 @@ from __future__ import annotations
 from marshmallow import fields
 
 from loyalty.catalogue.schemas import STORE_PATTERN, PriceSchema
-from loyalty.consent.model import MARKETING_CHANNELS
 from loyalty.kit.fields import Choice, Instant, Items, Moment, QueryItems, QueryWhole, Text, Whole
 from loyalty.kit.schemas import Input, Output
 from loyalty.program.document import channel_field
@@ -79,13 +78,6 @@ class SessionSchema(Input):
     brand = Items(Text(100), CHOSEN_MAX, load_default=())
 
 
-class AudienceSchema(Input):
-    """Which audience, and how many picks a member."""
-
-    channel = Choice(MARKETING_CHANNELS, required=True)
-    limit = QueryWhole(1, LIMIT_MAX, load_default=5)
-
-
 class RecommendedSchema(Output):
     """One product to show."""
 
@@ -126,14 +118,19 @@ class ShownSchema(Output):
                 "no_history",
                 "no_model",
                 "browser_signal",
+                "held_out",
                 "session",
             ]
         },
     )
     model_version = fields.String(allow_none=True, required=True)
-    variant = fields.String(
-        allow_none=True, required=True, metadata={"description": "Of a running experiment."}
+    recommendation_id = fields.String(
+        required=True, metadata={"description": "For feedback on what is shown of it."}
     )
+    experiment = fields.String(
+        allow_none=True, required=True, metadata={"description": "That runs and has this member."}
+    )
+    variant = fields.String(allow_none=True, required=True)
     items = fields.List(fields.Nested(RecommendedSchema), required=True)
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     History: TypeAlias = list[tuple[float, tuple[str, ...]]]
 
 Reason: TypeAlias = Literal[
-    "consent", "no_consent", "no_history", "no_model", "browser_signal", "session"
+    "consent", "no_consent", "no_history", "no_model", "browser_signal", "session", "held_out"
 ]
 CANDIDATES_SPARE = 100
 """Candidates beyond four times the limit that the shop's rules can choose from."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from loyalty.catalogue.model import EVERY_PLACE
 from loyalty.consent import gate
@@ -22,6 +22,7 @@ from recommend import model as models
 from recommend import reasons
 from recommend.dataset import build
 from recommend.due import habits
+from recommend.experiments.service import served_for
 from recommend.merchandising.model import DEFAULT, Where, in_force
 from recommend.selection import (
     Reason,
@@ -44,8 +45,10 @@ if TYPE_CHECKING:
     from loyalty.consent.store import ConsentStore
     from loyalty.journal.store import JournalStore, PastBasket
     from loyalty.members.store import MemberStore
-    from loyalty.vault.permit import Permit
     from recommend.artefact import Served, Shelf
+    from recommend.experiments.model import Variant
+    from recommend.experiments.service import Experiments, Shelves
+    from recommend.feedback.store import FeedbackStore
     from recommend.merchandising.arrange import Arranged
     from recommend.merchandising.store import RuleStore
     from recommend.taste import Kind
@@ -68,13 +71,6 @@ class NoModelError(NotFoundError):
     title = "There is no model yet"
 
 
-class Feedback(Protocol):
-    """Where reported feedback is read."""
-
-    def signals(self, permit: Permit, *, limit: int, since: datetime | None) -> list[Signal]:
-        """A member's newest feedback, newest last."""
-
-
 class Sources(NamedTuple):
     """All that a recommendation may read."""
 
@@ -84,9 +80,10 @@ class Sources(NamedTuple):
     catalogue: CatalogueStore
     # From when on the rules of retention let purchases be used, as of a moment.
     history_since: Callable[[datetime], datetime]
+    feedback: FeedbackStore
+    experiments: Experiments
     stock: StockStore
     rules: RuleStore
-    feedback: Feedback | None = None
 
 
 class Question(NamedTuple):
@@ -140,24 +137,27 @@ class Answer:
     reason: Reason
     model_version: str | None
     items: tuple[Recommended, ...]
-    variant: str | None = None
+    variant: Variant | None = None
 
 
 class Popularity:
     """Popular picks while there is no model: from the shop's newest purchases, k-anonymous.
 
     Worked out at most twice a minute a worker, from a bounded number of purchases of members who
-    agree to personalisation at that moment.
+    agree to personalisation at that moment. Nothing at all where the shop has what members share
+    under differential privacy: these lists would be outside its budget.
     """
 
     def __init__(
         self,
         sources: Sources,
         *,
+        is_plain: bool = True,
         monotonic: Callable[[], float] = time.monotonic,
         clock: Callable[[], datetime] = now,
     ) -> None:
         self._sources = sources
+        self._is_plain = is_plain
         self._clock = clock
         self._monotonic = monotonic
         self._model: models.Model | None = None
@@ -173,6 +173,8 @@ class Popularity:
             return self._model
 
     def _make(self) -> models.Model:
+        if not self._is_plain:
+            return models.train(build([]), models.Settings(), collaborative=False)
         at = self._clock()
         since = self._sources.history_since(at)
         newest = self._sources.journal.recent(limit=COLD_BASKETS_MAX)
@@ -205,17 +207,25 @@ def recommend(
     shelf: Shelf,
     popularity: Popularity,
     sources: Sources,
+    shelves: Shelves | None = None,
 ) -> Answer:
     """What to show a member, personal only if the member agrees to that at this moment.
 
-    `gpc` says that the request carries `Sec-GPC: 1`, which counts as a refusal; `popularity` stands
-    in while the shelf has no model.
+    Only who agrees takes part in an experiment. `gpc` says that the request carries `Sec-GPC: 1`,
+    which counts as a refusal; `popularity` stands in while the shelf has no model; `shelves` has
+    the versions that variants name.
 
     Raises:
         MemberNotFoundError: there is no such member.
     """
     served = shelf.served()
     asked = _asked(member_id, question.at, gpc=gpc, has_model=served is not None, sources=sources)
+    agrees = asked.refusal is None
+    variant = sources.experiments.variant_for(member_id, question.at) if agrees else None
+    if variant is not None:
+        question = _varied(question, variant)
+        served = served_for(variant, served, shelves)
+    is_held_out = variant is not None and variant.serve != "model"
     terms = terms_for(
         question,
         sources,
@@ -223,13 +233,20 @@ def recommend(
         signals=tuple(asked.signals),
     )
     model, version = _model(served, popularity)
-    allowed = asked.refusal is None
+    allowed = agrees and not is_held_out
     found = select(
         model, asked.history, question.places, question.limit, allowed=allowed, terms=terms
     )
     known = _sayable(found.items, question, terms, sources, taste=found.taste)
     items = [(each, reasons.reason_of(each, model, known)) for each in found.items]
-    return _answer(items, asked.refusal or found.reason, version, known)
+    reason: Reason = "held_out" if is_held_out else asked.refusal or found.reason
+    return replace(_answer(items, reason, version, known), variant=variant)
+
+
+def _varied(question: Question, variant: Variant) -> Question:
+    """The question as a variant has it asked: by other rules, or for nothing at all."""
+    limit = 0 if variant.serve == "nothing" else question.limit
+    return question._replace(limit=limit, rules=variant.rules_set or question.rules)
 
 
 def session(
@@ -343,8 +360,7 @@ def _asked(member_id: str, at: datetime, *, gpc: bool, has_model: bool, sources:
         return _Asked("no_model")
     since = sources.history_since(at)
     history = sources.journal.history(asked.permit, limit=HISTORY_BASKETS_MAX, since=since)
-    feedback = sources.feedback
-    signals = feedback.signals(asked.permit, limit=SIGNALS_MAX, since=since) if feedback else ()
+    signals = sources.feedback.signals(asked.permit, limit=SIGNALS_MAX, since=since)
     return _Asked(None, sensitive.permit is not None, history, signals)
 
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import orjson
-from flask import Response, request
+from flask import request
 
 from loyalty.catalogue.model import ProductNotFoundError
 from loyalty.consent.gpc import is_signalled
 from loyalty.kit.clock import now
-from loyalty.kit.http import NDJSON_TYPE, Answer, Blueprint, answer, look_noter, provided
+from loyalty.kit.http import Answer, Blueprint, answer, provided
 from loyalty.kit.settings import Settings
 from loyalty.members.model import MemberNotFoundError
-from recommend import artefact, picks, service
+from recommend import artefact, service
 from recommend.artefact import Shelf
+from recommend.experiments.service import Shelves, answer_id
 from recommend.reasons import LANGUAGES
 from recommend.schemas import (
-    AudienceSchema,
     ModelCardSchema,
     RecommendationsSchema,
     SessionSchema,
@@ -29,7 +28,7 @@ from recommend.schemas import (
 from recommend.service import Given, NoModelError, Popularity, Question, Sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Mapping
 
     from recommend.service import Recommended
 
@@ -52,7 +51,9 @@ _SHOWN = {
     "personalised": True,
     "reason": "consent",
     "model_version": "20260301T020000Z",
-    "variant": None,
+    "recommendation_id": "own-taste.control.5d41402abc4b2a76",
+    "experiment": "own-taste",
+    "variant": "control",
     "items": [_ITEM],
 }
 _NEAR = {**_ITEM, "because": "Goes with Oats 500 g", "reason_code": "similar", "because_skus": []}
@@ -67,10 +68,6 @@ _CARD = {
     "weights": {"personal": 1.0, "shared": 0.8, "collaborative": 0.2},
     "facts": {"baskets": 91234, "recall_at_10_blend": 0.223, "recall_at_10_popular": 0.038},
 }
-_PICKS_EXAMPLE = (
-    '{"member_id":"m_…","address":"ada@example.com","personalised":true,"reason":"consent",'
-    '"items":[{"sku":"milk-1l","score":2.71}]}\n'
-)
 
 
 def _item(item: Recommended) -> dict[str, Any]:
@@ -96,7 +93,9 @@ def _shown(found: service.Answer) -> dict[str, Any]:
         "personalised": found.personalised,
         "reason": found.reason,
         "model_version": found.model_version,
-        "variant": found.variant,
+        "recommendation_id": answer_id(found.variant),
+        "experiment": found.variant.experiment if found.variant else None,
+        "variant": found.variant.name if found.variant else None,
         "items": [_item(each) for each in found.items],
     }
 
@@ -152,6 +151,7 @@ def recommendations(query: dict[str, Any], member_id: str) -> Answer:
         shelf=provided(Shelf),
         popularity=provided(Popularity),
         sources=provided(Sources),
+        shelves=provided(Shelves),
     )
     return answer({"member_id": member_id, **_shown(found)})
 
@@ -227,40 +227,3 @@ def show_model() -> Answer:
         "weights": meta["weights"],
         "facts": facts,
     }
-
-
-@blp.route("/picks")
-@blp.requires("picks:read", bulk=True, purpose="marketing")
-@blp.arguments(AudienceSchema, location="query")
-@blp.response(200, {"type": "string"}, content_type=NDJSON_TYPE, example=_PICKS_EXAMPLE)
-@blp.raises()
-def list_picks(query: dict[str, Any]) -> Answer:
-    """Stream picks for everyone who agreed to marketing on a channel.
-
-    NDJSON, a member a line, with the address of the channel where there is one. Consent is read
-    live while the stream runs. Members who do not agree to personalisation get popular picks.
-    """
-    audience = picks.Audience(
-        channel=query["channel"],
-        limit=query["limit"],
-        clock=now,
-        shelf=provided(Shelf),
-        popularity=provided(Popularity),
-        sources=provided(Sources),
-    )
-    seconds = provided(Settings).database_timeout_seconds
-    rows = picks.stream(audience, batch_seconds=seconds * 5)
-    return Response(_lines(rows, look_noter()), content_type=NDJSON_TYPE)
-
-
-def _lines(rows: Iterator[picks.MemberPicks], note_look: Callable[[str], None]) -> Iterator[bytes]:
-    for row in rows:
-        note_look(row.member_id)
-        body = {
-            "member_id": row.member_id,
-            "address": row.address,
-            "personalised": row.personalised,
-            "reason": row.reason,
-            "items": [{"sku": each.sku, "score": round(each.score, 4)} for each in row.items],
-        }
-        yield orjson.dumps(body) + b"\n"

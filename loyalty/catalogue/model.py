@@ -47,6 +47,7 @@ class Product:
     brand: str = ""
     price: Price | None = None
     image_url: str | None = None
+    url: str | None = None
     sensitive: bool = False
     rebuyable: bool = True
     available: bool = True

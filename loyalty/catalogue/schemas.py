@@ -39,6 +39,12 @@ class ProductSchema(Input):
     brand = Text(100, length_min=0, load_default="")
     price = fields.Nested(PriceSchema, load_default=None)
     image_url = Text(500, pattern=r"^https?://[!-~]+$", load_default=None)
+    url = Text(
+        500,
+        pattern=r"^https?://[!-~]+$",
+        load_default=None,
+        metadata={"description": "Its page in the web shop, for links in e-mails."},
+    )
     sensitive = Flag(load_default=False)
     rebuyable = Flag(load_default=True)
     available = Flag(load_default=True)

@@ -182,6 +182,7 @@ def _product_document(product: Product) -> Document:
         "brand": product.brand,
         "price": {"amount": price.amount, "currency": price.currency} if price else None,
         "image_url": product.image_url,
+        "url": product.url,
         "sensitive": product.sensitive,
         "rebuyable": product.rebuyable,
         "available": product.available,
@@ -199,6 +200,8 @@ def _product(document: Document) -> Product:
         brand=document["brand"],
         price=Price(**price) if price else None,
         image_url=document["image_url"],
+        # A product that was put before there were links has none.
+        url=document.get("url"),
         sensitive=document["sensitive"],
         rebuyable=document["rebuyable"],
         available=document["available"],

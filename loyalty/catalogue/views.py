@@ -32,6 +32,7 @@ _PRODUCT = {
     "brand": "Meadow",
     "price": {"amount": 119, "currency": "EUR"},
     "image_url": None,
+    "url": "https://shop.example/milk-1l",
     "sensitive": False,
     "rebuyable": True,
     "available": True,

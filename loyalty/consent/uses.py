@@ -141,9 +141,26 @@ USES: dict[str, Use] = {
     "loyalty.web.backing.unsubscribe": _RIGHTS,
     "loyalty.web.backing.withdraw_all": _RIGHTS,
     "loyalty.web.rights.require_staying": _RIGHTS,
-    "recommend.jobs.agreed_baskets": Use((PERSONALISATION,)),
-    "recommend.picks._addresses": Use((MARKETING,), "recommend.picks._agreed"),
-    "recommend.picks._ready": Use((PERSONALISATION, MARKETING), "recommend.picks._agreed"),
+    "recommend.experiments.results._facts": Use((PERSONALISATION,)),
+    "recommend.experiments.results.results": Use(
+        (PERSONALISATION,), "recommend.experiments.results._facts"
+    ),
+    "recommend.bulk.exports._next_part": Use(
+        (PERSONALISATION, MARKETING), "recommend.bulk.stream.agreed_of"
+    ),
+    "recommend.bulk.stream._addresses": Use((MARKETING,), "recommend.bulk.stream.agreed_of"),
+    "recommend.bulk.stream.draw": Use(
+        (PERSONALISATION, MARKETING), "recommend.bulk.stream.agreed_of"
+    ),
+    "recommend.feedback.service._kept": Use((PERSONALISATION,)),
+    "recommend.feedback.service._written": Use(
+        (PERSONALISATION,), "recommend.feedback.service._kept"
+    ),
     "recommend.service.Popularity._make": Use((PERSONALISATION,)),
+    "recommend.training.reading.agreed_baskets": Use((PERSONALISATION,)),
+    # Who is to be left out from now on, as a number.
+    "recommend.training.withdrawals._turned": _RIGHTS,
+    "recommend.training.withdrawals.withdrawn_since": _RIGHTS,
+    "recommend.training.withdrawals.withdrew_meanwhile": _RIGHTS,
     "recommend.service._asked": Use((PERSONALISATION, SENSITIVE_PERSONALISATION)),
 }
