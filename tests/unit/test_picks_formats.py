@@ -246,5 +246,5 @@ def test_what_speaks_for_a_pick_is_named_unless_it_is_sensitive() -> None:
 
     assert said("milk", "gone") == ["Because you bought Milk"]
     assert said("pills", "milk") == ["Because you bought Milk"]
-    assert said("pills", "tea", "unknown") == said() == ["Goes with what you buy"]
+    assert said("pills", "unknown") == said() == ["Goes with what you buy"]
     assert said("milk", sku="gone") == []
