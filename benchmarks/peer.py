@@ -95,8 +95,9 @@ def _recommend(app: Flask, bare: Bare, shelf: Shelf, catalogue: CatalogueStore) 
             for each in reversed(bare.history(member))
         ]
         signals = tuple(
-            Signal(each["at"].timestamp(), each["kind"], each["sku"])
+            Signal(each["at"].timestamp(), each["kind"], sku)
             for each in reversed(bare.feedback(member))
+            for sku in each["skus"]
         )
         places = (f"channel:{request.args['channel']}",)
         hidden = catalogue.restrictions().hidden | _resting(model, taste)
