@@ -11,7 +11,7 @@ the shop's own data (`recommend.learning`):
 All three are sums over the person's own items: `score[t] = sum over b of k(t, b) * a[b]`. So a
 score can be split by what was bought, exactly, for "because you bought".
 
-The unit: 1.0 is what the best item that a person does not have yet gets, on average.
+The unit: 1.0 is what a person's best item gets on average, own ones included.
 
 People behind what is shared: an item has vectors only if enough people bought it, a pair is listed
 as neighbours only if enough people bought both, and `nearest` and `because` name such pairs alone.
@@ -19,11 +19,12 @@ as neighbours only if enough people bought both, and `nearest` and `because` nam
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from recommend import latent
 from recommend.neighbours import Neighbours, nobody
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     Offsets = npt.NDArray[np.int64]
 
 CANDIDATES = 2048
-"""Items that ALS is asked about, the best by the graph. On a set of 41,000 places as good as all."""
+"""Items that ALS is asked about, the best by the graph; of 41,000 places as good as all."""
 BOUGHT_MAX = 1_000
 """Most items of a person looked at, the strongest first."""
 
@@ -48,6 +49,7 @@ class Form:
         scale: confidence of a strength of 1 by a person of strength 1 in an item of one buyer.
         alpha, regularization, iterations: ALS was run with; for the model card.
         recall: of the mixture on items hidden from it, at 10, 20 and 50 on average; 0 unknown.
+        any_pair: whether any pair may be named, the vectors being private in themselves.
     """
 
     taste: float = 0.0
@@ -58,6 +60,7 @@ class Form:
     regularization: float = 0.0
     iterations: int = 0
     recall: float = 0.0
+    any_pair: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +102,38 @@ def nothing(size: int) -> Collaborative:
     return Collaborative(empty, empty, np.ones(size, dtype=np.float32), nobody(size))
 
 
+def of_vectors(vectors: Floats32, *, alpha: float, regularization: float) -> Collaborative:
+    """A part of (n, f) item vectors that are private in themselves, made by differential privacy.
+
+    People are folded in as in ALS; any two items may be named together.
+    """
+    if not vectors.any():
+        return nothing(len(vectors))
+    form = Form(taste=1.0, scale=alpha, alpha=alpha, regularization=regularization, any_pair=True)
+    return replace(nothing(len(vectors)), taste=latent.whitened(vectors, regularization), form=form)
+
+
+def rearranged(part: Collaborative, at: Offsets) -> Collaborative:
+    """The part for other items, each at the position it had, -1 for new ones; without neighbours.
+
+    It is for going on from in training, not for serving.
+    """
+    known = np.flatnonzero(at >= 0)
+    rows = nothing(len(at))
+    taste = np.zeros((len(at), part.taste.shape[1]), dtype=np.float32)
+    smooth = np.zeros((len(at), part.smooth.shape[1]), dtype=np.float32)
+    taste[known], smooth[known] = part.taste[at[known]], part.smooth[at[known]]
+    people = rows.people.copy()
+    people[known] = part.people[at[known]]
+    return replace(rows, taste=taste, smooth=smooth, people=people, form=part.form)
+
+
 def strength(weights: Floats64) -> Floats64:
-    """What a number of purchases says: the first 1, three 2, seven 3; a negative one speaks against.
+    """What a number of purchases says: one 1, three 2, seven 3; a negative number speaks against.
 
     Bought again and again says more, but not in proportion.
     """
-    return np.sign(weights) * np.log2(1 + np.abs(weights))
+    return np.asarray(np.sign(weights) * np.log2(1 + np.abs(weights)))
 
 
 def fold_in(part: Collaborative, positions: Offsets, weights: Floats64) -> Folded:
@@ -238,7 +267,7 @@ def because(
     Only items that enough people bought together with the target are named.
     """
     parts = contributions(part, positions, weights, targets)
-    linked = _linked(part.neighbours, positions, targets)
+    linked = _linked(part, positions, targets)
     answer = []
     for row, allowed in zip(parts, linked, strict=True):
         best = np.argsort(-row, kind="stable")[:BOUGHT_MAX].tolist()
@@ -246,10 +275,14 @@ def because(
     return answer
 
 
-def _linked(near: Neighbours, positions: Offsets, targets: Offsets) -> npt.NDArray[np.bool_]:
+def _linked(part: Collaborative, positions: Offsets, targets: Offsets) -> npt.NDArray[np.bool_]:
     """(targets, m) whether the pair is listed, under either of the two."""
     linked = np.zeros((len(targets), len(positions)), dtype=np.bool_)
     held = np.flatnonzero(positions >= 0)
+    if part.form.any_pair:
+        linked[:, held] = True
+        return linked
+    near = part.neighbours
     own = positions[held]
     linked[:, held] = (_pair_values(near, own, targets) > 0) | (
         _pair_values(near, targets, own).T > 0
@@ -258,24 +291,23 @@ def _linked(near: Neighbours, positions: Offsets, targets: Offsets) -> npt.NDArr
 
 
 def nearest(part: Collaborative, position: int, limit: int) -> list[tuple[int, float]]:
-    """(position, likeness 0 to 1) of the neighbours of an item, best first.
+    """(position, likeness 0 to 1) of the items most like one, best first.
 
-    Likeness is the cosine of the vectors; the list has only items that enough people bought
-    together with it, so it may be shorter than `limit`, or empty.
+    They are its neighbours, the nearest having 1.0, so there are as many as enough people bought
+    with it, perhaps none. Of vectors that are private in themselves it is the cosine, of any items.
     """
-    here = part.neighbours.of(position)
-    others = part.neighbours.items[here].astype(np.int64)
-    likeness = _cosine(part, position, others)
+    if part.form.any_pair:
+        others = np.delete(np.arange(len(part.people), dtype=np.int32), position)
+        likeness = _cosine(part.taste, position, others)
+    else:
+        here = part.neighbours.of(position)
+        others, likeness = part.neighbours.items[here], part.neighbours.values[here]
+        likeness = likeness / max(float(likeness.max(initial=0.0)), 1e-12)
     order = np.lexsort((others, -likeness))[:limit]
     return [(int(others[n]), float(likeness[n])) for n in order if likeness[n] > 0]
 
 
-def _cosine(part: Collaborative, position: int, others: Offsets) -> Floats32:
-    """Cosine of the vectors at hand; of the neighbours' values where there are none."""
-    vectors = part.smooth if part.smooth.shape[1] else part.taste
-    if not vectors.shape[1]:
-        values = part.neighbours.values[part.neighbours.of(position)]
-        return values / max(float(values.max(initial=0.0)), 1e-12)
+def _cosine(vectors: Floats32, position: int, others: npt.NDArray[np.int32]) -> Floats32:
     mine, theirs = vectors[position], vectors[others]
     lengths = np.linalg.norm(theirs, axis=1) * np.linalg.norm(mine)
     return np.asarray(theirs @ mine / np.maximum(lengths, 1e-12), dtype=np.float32)

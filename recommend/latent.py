@@ -45,17 +45,17 @@ class Als(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """What ALS found; `people` is for going on from, and must not outlive the training.
+    """What ALS found; `people` is for choosing by, and must not outlive the training.
 
     Attributes:
         items: (n, f) vectors of the items.
-        people: (members, f) vectors of the people.
         scale: confidence of a strength of 1 by a person of strength 1 in an item of one buyer.
+        people: (members, f) vectors of the people; empty where another part is the start.
     """
 
     items: Floats32
-    people: Floats32
     scale: float
+    people: Floats32 = np.zeros((0, 0), dtype=np.float32)
 
 
 def people_of(strengths: sparse.csr_matrix) -> Floats64:
@@ -93,13 +93,13 @@ def low_pass(
         rounds = POWER_STEPS
     with threadpool_limits(threads or None, "blas"):
         for _ in range(rounds):
-            basis = _orthonormal(across @ (matrix @ basis))
+            basis = orthonormal(across @ (matrix @ basis))
         seen = matrix @ basis
         turn = np.linalg.eigh((seen.T @ seen).astype(np.float64))[1][:, ::-1][:, :width]
         return np.ascontiguousarray(basis @ turn.astype(np.float32))
 
 
-def _orthonormal(columns: Floats32) -> Floats32:
+def orthonormal(columns: Floats32) -> Floats32:
     """Orthonormal columns of the same span, by their Gram matrix: three times as fast as QR.
 
     Directions below the noise of float32 are left out.
@@ -143,11 +143,12 @@ def als(
         random_state=how.seed,
     )
     if start is not None:
-        learner.item_factors, learner.user_factors = start.items.copy(), start.people.copy()
+        # A round begins with the people, so what they are at the start does not matter.
+        learner.item_factors = start.items.copy()
     # BLAS threads under those of implicit make it ten times slower; it warns about them.
     with threadpool_limits(1, "blas"):
         learner.fit(weighed, show_progress=False, callback=_reporter(progress))
-    return Learned(np.asarray(learner.item_factors), np.asarray(learner.user_factors), scale)
+    return Learned(np.asarray(learner.item_factors), scale, np.asarray(learner.user_factors))
 
 
 def _reporter(progress: Callable[[], None] | None) -> Callable[..., None] | None:
@@ -165,3 +166,10 @@ def whitened(items: Floats32, regularization: float) -> Floats32:
     left[np.diag_indices_from(left)] += regularization
     values, vectors = np.linalg.eigh(left)
     return np.ascontiguousarray(items @ (vectors * values**-0.5), dtype=np.float32)
+
+
+def coloured(whitened_items: Floats32, regularization: float) -> Floats32:
+    """(n, f) the vectors that `whitened` came from, turned; a turn changes nothing for ALS."""
+    lengths = np.einsum("nf,nf->f", whitened_items, whitened_items, dtype=np.float64)
+    left = regularization / np.maximum(1 - lengths, 1e-9)
+    return np.asarray(whitened_items * np.sqrt(left), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Learns the collaborative part, and chooses its sizes and its mixture on the shop's own data. Pure.
+"""Learns the collaborative part, its sizes and mixture chosen on the shop's own data. Pure.
 
 A fifth of the items of some people, drawn at random, is hidden; what ranks the hidden items best is
 chosen; then all is learned on everything, going on from what was learned already. Choosing costs
@@ -16,13 +16,13 @@ from scipy import sparse
 
 from recommend import latent, neighbours
 from recommend.collaborative import Collaborative, Form, nothing, strength
+from recommend.latent import Learned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
-    from recommend.latent import Learned
     from recommend.neighbours import Neighbours
 
     Floats32 = npt.NDArray[np.float32]
@@ -35,8 +35,8 @@ WIDTH_TOLERANCE = 0.01
 TRIED_ALS = ((40.0, 100.0), (40.0, 30.0), (10.0, 30.0))
 """(alpha, regularization) tried; the first stands where there is too little to choose by."""
 TRIAL_FACTORS, TRIAL_ROUNDS = 64, 3
-ROUNDS, ROUNDS_MORE = 4, 2
-"""Of ALS while choosing, and then on everything; more of them ranked no better."""
+ROUNDS_MORE = 2
+"""Of ALS on everything, going on from what was learned while choosing."""
 SAMPLE_MAX, SAMPLE_MIN = 1_000, 50
 """People whose items are hidden; fewer than the least choose noise."""
 SAMPLE_CELLS = 60_000_000
@@ -48,6 +48,8 @@ ITEMS_MIN = 3
 HIDDEN_SHARE = 0.2
 SHORTLIST = 100
 """Best items of each view that a mixture chooses from."""
+UNIT_LEAST = 0.02
+"""Least unit of a view, as a share of what the best item of all gets."""
 DEPTHS = (10, 20, 50)
 """Recall is averaged over these lengths of a list: less noise than any one of them."""
 ALONE = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
@@ -68,12 +70,30 @@ class Limits:
     Attributes:
         factors: longest vector of an item, at least 1.
         people_min: fewest people behind a pair of items that is listed, at least 1.
+        iterations: rounds of ALS in all, at least 1; more than 6 ranked no better.
+        alpha, regularization: of ALS; None leaves the choice to the data.
         seed: the same seed and data give the same part.
     """
 
     factors: int = 256
     people_min: int = 10
+    iterations: int = 6
+    alpha: float | None = None
+    regularization: float | None = None
     seed: int = 7
+
+    @property
+    def settings(self) -> tuple[tuple[float, float], ...]:
+        """(alpha, regularization) to try."""
+        found = dict.fromkeys(
+            (self.alpha or alpha, self.regularization or other) for alpha, other in TRIED_ALS
+        )
+        return tuple(found)
+
+    @property
+    def rounds(self) -> int:
+        """Of ALS while choosing."""
+        return max(self.iterations - ROUNDS_MORE, 1)
 
 
 class Split(NamedTuple):
@@ -99,37 +119,66 @@ def learn(
     *,
     progress: Callable[[int, int], None] | None = None,
     threads: int = 0,
+    start: Collaborative | None = None,
 ) -> Collaborative:
-    """Learn from the number of baskets with each item, (members, n) csr; items are all shareable.
+    """Learn what goes with what. Too little data gives a part that says nothing.
 
-    Too little data gives a part that says nothing. The people's own vectors are dropped here and go
-    nowhere. `threads`: 0 for all cores; `progress` gets (steps done, steps in all).
+    The people's own vectors are dropped here and go nowhere.
+
+    Args:
+        counts: (members, n) csr, the number of baskets with each item; all n may be shared.
+        limits: what bounds the learning.
+        progress: gets (steps done, steps in all).
+        threads: 0 for all cores; the part is the same whatever their number.
+        start: a part of the same n items and nearly the same people: its choices are taken over and
+            its vectors gone on from, which takes a fraction of the time.
     """
-    tick = _Steps(progress)
-    counts = counts.tocsr().astype(np.float32)
-    widths = candidates(*counts.shape, counts.nnz, limits.factors)
+    job = _Job(limits, threads, _Steps(progress))
+    strengths = counts.tocsr().astype(np.float32)
+    strengths.data = strength(strengths.data).astype(np.float32)
+    part = _learned(strengths, start, job)
+    job.tick.finish()
+    return part
+
+
+def _learned(strengths: sparse.csr_matrix, start: Collaborative | None, job: _Job) -> Collaborative:
+    """What `learn` gives: gone on with, chosen, or as usual where there is too little to choose."""
+    n_members, n_items = strengths.shape
+    widths = candidates(n_members, n_items, strengths.nnz, job.limits.factors)
     if not widths:
-        return nothing(counts.shape[1])
-    strengths = counts.copy()
-    strengths.data = strength(counts.data).astype(np.float32)
-    split = hide(strengths, limits.seed)
+        return nothing(n_items)
+    if start is not None and start.form.scale:
+        return _resumed(strengths, start, job)
+    split = hide(strengths, job.limits.seed)
     if len(split.people) < SAMPLE_MIN:
-        return _unchosen(strengths, widths, limits, tick, threads)
-    return _chosen(strengths, split, widths, limits, tick, threads)
+        return _unchosen(strengths, widths, job)
+    return _chosen(strengths, split, widths, job)
 
 
 class _Steps:
     """Tells how far the learning is: one step each stage and each round of ALS."""
 
-    total = 8 + TRIAL_ROUNDS * len(TRIED_ALS)
+    total = 6 + TRIAL_ROUNDS * len(TRIED_ALS)
 
     def __init__(self, progress: Callable[[int, int], None] | None) -> None:
         self._progress, self._done = progress, 0
+
+    def finish(self) -> None:
+        self._done = self.total - 1
+        self()
 
     def __call__(self) -> None:
         self._done = min(self._done + 1, self.total)
         if self._progress:
             self._progress(self._done, self.total)
+
+
+class _Job(NamedTuple):
+    """What all steps of one learning need."""
+
+    limits: Limits
+    threads: int
+    tick: _Steps
 
 
 def candidates(n_members: int, n_items: int, n_lines: int, factors_max: int) -> tuple[int, ...]:
@@ -165,21 +214,15 @@ def hide(strengths: sparse.csr_matrix, seed: int) -> Split:
     return Split(seen, people, hidden[people].tocsr())
 
 
-def _unchosen(
-    strengths: sparse.csr_matrix,
-    widths: Sequence[int],
-    limits: Limits,
-    tick: _Steps,
-    threads: int,
-) -> Collaborative:
-    """Too few people to choose by: the middle width, the first of the settings, the usual mixture."""
+def _unchosen(strengths: sparse.csr_matrix, widths: Sequence[int], job: _Job) -> Collaborative:
+    """Too few people to choose by: the middle width, the first settings, the usual mixture."""
     width = widths[len(widths) // 2]
-    how = _how(width, TRIED_ALS[0], ROUNDS + ROUNDS_MORE, limits)
+    how = _how(width, job.limits.settings[0], job.limits.iterations, job.limits)
     views = Views(
         strengths,
-        latent.low_pass(strengths, width, seed=limits.seed, threads=threads),
-        latent.als(strengths, how, threads=threads, progress=tick),
-        neighbours.learn(strengths, people_min=limits.people_min),
+        latent.low_pass(strengths, width, seed=job.limits.seed, threads=job.threads),
+        latent.als(strengths, how, threads=job.threads, progress=job.tick),
+        neighbours.learn(strengths, people_min=job.limits.people_min),
     )
     everybody = np.arange(min(strengths.shape[0], SAMPLE_MIN))
     none = sparse.csr_matrix((len(everybody), strengths.shape[1]), dtype=np.float32)
@@ -188,54 +231,57 @@ def _unchosen(
 
 
 def _chosen(
-    strengths: sparse.csr_matrix,
-    split: Split,
-    widths: Sequence[int],
-    limits: Limits,
-    tick: _Steps,
-    threads: int,
+    strengths: sparse.csr_matrix, split: Split, widths: Sequence[int], job: _Job
 ) -> Collaborative:
     """Choose on what is hidden, then go on from there on everything."""
-    wide = latent.low_pass(split.seen, widths[-1], seed=limits.seed, threads=threads)
-    tick()
+    wide = latent.low_pass(split.seen, widths[-1], seed=job.limits.seed, threads=job.threads)
+    job.tick()
     width = choose_width(split, wide, widths)
-    tick()
-    setting = _choose_als(split, min(width, TRIAL_FACTORS), limits, tick, threads)
-    how = _how(width, setting, ROUNDS, limits)
+    job.tick()
+    setting = _choose_als(split, min(width, TRIAL_FACTORS), job)
+    how = _how(width, setting, job.limits.rounds, job.limits)
     views = Views(
         split.seen,
         np.ascontiguousarray(wide[:, :width]),
-        latent.als(split.seen, how, threads=threads),
-        neighbours.learn(split.seen, people_min=limits.people_min),
+        latent.als(split.seen, how, threads=job.threads),
+        neighbours.learn(split.seen, people_min=job.limits.people_min),
     )
-    tick()
+    job.tick()
     lists = shortlists(views, split.people, split.hidden)
     mixture = choose_mixture(lists)
-    tick()
-    whole = _again(views, strengths, how, limits, threads)
-    tick()
-    form = _form(lists, mixture, replace_rounds(how))
-    return _built(whole, form)
+    job.tick()
+    form = _form(lists, mixture, how)
+    return _built(_again(views, strengths, form, job), form)
 
 
-def replace_rounds(how: latent.Als) -> latent.Als:
-    """The same with the rounds on everything counted in."""
-    return how._replace(iterations=how.iterations + ROUNDS_MORE)
+def _again(views: Views, strengths: sparse.csr_matrix, form: Form, job: _Job) -> Views:
+    """The views of everything that the mixture has a use for, gone on with from those of a part.
+
+    Neighbours are counted in any case: they say which pairs may be named.
+    """
+    smooth, taste = views.smooth, views.taste
+    if form.smooth:
+        width, seed = smooth.shape[1], job.limits.seed
+        smooth = latent.low_pass(strengths, width, seed=seed, start=smooth, threads=job.threads)
+    if form.taste:
+        setting = (form.alpha, form.regularization)
+        how = _how(taste.items.shape[1], setting, ROUNDS_MORE, job.limits)
+        taste = latent.als(strengths, how, threads=job.threads, start=taste)
+    near = neighbours.learn(strengths, people_min=job.limits.people_min)
+    return Views(strengths, smooth, taste, near)
 
 
-def _again(
-    views: Views, strengths: sparse.csr_matrix, how: latent.Als, limits: Limits, threads: int
-) -> Views:
-    """The views of everything, gone on with from those of a part."""
-    width = views.smooth.shape[1]
-    return Views(
+def _resumed(strengths: sparse.csr_matrix, start: Collaborative, job: _Job) -> Collaborative:
+    """The part again with the choices of another, from its vectors."""
+    form = start.form
+    smooth = start.smooth / np.sqrt(start.people)[:, None]
+    before = Views(
         strengths,
-        latent.low_pass(strengths, width, seed=limits.seed, start=views.smooth, threads=threads),
-        latent.als(
-            strengths, how._replace(iterations=ROUNDS_MORE), threads=threads, start=views.taste
-        ),
-        neighbours.learn(strengths, people_min=limits.people_min),
+        latent.orthonormal(smooth.astype(np.float32)) if form.smooth else start.smooth,
+        Learned(latent.coloured(start.taste, form.regularization), form.scale),
+        start.neighbours,
     )
+    return _built(_again(before, strengths, form, job), form)
 
 
 def _how(width: int, setting: tuple[float, float], rounds: int, limits: Limits) -> latent.Als:
@@ -253,22 +299,21 @@ def choose_width(split: Split, wide: Floats32, widths: Sequence[int]) -> int:
     return min(width for width, value in recall.items() if value >= least)
 
 
-def _choose_als(
-    split: Split, factors: int, limits: Limits, tick: _Steps, threads: int
-) -> tuple[float, float]:
+def _choose_als(split: Split, factors: int, job: _Job) -> tuple[float, float]:
     """The best of `TRIED_ALS` by a short run."""
+    if len(job.limits.settings) == 1:
+        return job.limits.settings[0]
     found = []
-    for setting in TRIED_ALS:
-        how = _how(factors, setting, TRIAL_ROUNDS, limits)
-        learned = latent.als(split.seen, how, threads=threads, progress=tick)
+    for setting in job.limits.settings:
+        how = _how(factors, setting, TRIAL_ROUNDS, job.limits)
+        learned = latent.als(split.seen, how, threads=job.threads, progress=job.tick)
         found.append(_recall_of(_taste_scores(learned), split))
-    return TRIED_ALS[int(np.argmax(found))]
+    return job.limits.settings[int(np.argmax(found))]
 
 
-Scorer = "Callable[[Offsets], Floats32]"
-
-
-def _smooth_scores(strengths: sparse.csr_matrix, vectors: Floats32) -> Callable[[Offsets], Floats32]:
+def _smooth_scores(
+    strengths: sparse.csr_matrix, vectors: Floats32
+) -> Callable[[Offsets], Floats32]:
     """Low-pass scores of some people."""
     people = latent.people_of(strengths)
     outward = (vectors * np.sqrt(people)[:, None]).astype(np.float32)
@@ -341,7 +386,7 @@ def _recall(hits: npt.NDArray[np.bool_], hidden: sparse.csr_matrix) -> Floats32:
     sizes = np.maximum(np.diff(hidden.indptr), 1)
     found = np.cumsum(hits, axis=1)
     at = [found[:, min(depth, hits.shape[1]) - 1] / sizes for depth in DEPTHS]
-    return np.mean(at, axis=0, dtype=np.float32)
+    return np.asarray(np.mean(at, axis=0), dtype=np.float32)
 
 
 class Shortlists(NamedTuple):
@@ -350,12 +395,14 @@ class Shortlists(NamedTuple):
     Attributes:
         values: (3, people, c) scores of the views, each divided by its unit.
         units: (3,) what the best new item of a person gets from a view, on average.
+        highest: (3,) what the best item of all gets, own ones included, in those units.
         hits: (people, c) whether it is hidden.
         sizes: (people,) number of hidden items.
     """
 
     values: Floats32
     units: Floats32
+    highest: Floats32
     hits: npt.NDArray[np.bool_]
     sizes: Offsets
 
@@ -367,11 +414,13 @@ def shortlists(views: Views, people: Offsets, hidden: sparse.csr_matrix) -> Shor
         _smooth_scores(views.strengths, views.smooth),
         _near_scores(views.strengths, views.near),
     )
-    values, hits = [], []
+    values, hits, most = [], [], []
     for numbers in _blocks(people, views.strengths.shape[1]):
         rows = people[numbers]
         own = views.strengths[rows]
-        tables = [_unseen(scorer(rows), own) for scorer in scorers]
+        tables = [scorer(rows) for scorer in scorers]
+        most.append([each.max(axis=1, initial=0.0) for each in tables])
+        tables = [_unseen(each, own) for each in tables]
         columns = np.concatenate([_top(table, SHORTLIST) for table in tables], axis=1)
         columns = np.sort(columns, axis=1)
         picked = np.stack([np.take_along_axis(table, columns, axis=1) for table in tables])
@@ -381,10 +430,14 @@ def shortlists(views: Views, people: Offsets, hidden: sparse.csr_matrix) -> Shor
         hits.append(_hits(columns, hidden[numbers]) & np.isfinite(picked[0]))
     table = np.concatenate(values, axis=1)
     tops = np.max(table, axis=2)
-    units = np.maximum(np.where(np.isfinite(tops), tops, 0).mean(axis=1), 1e-9)
+    highest = np.concatenate(most, axis=1).mean(axis=1)
+    units = np.where(np.isfinite(tops), tops, 0).mean(axis=1)
+    # A view that says nothing of new items must not be blown up until it does.
+    units = np.maximum(np.maximum(units, UNIT_LEAST * highest), 1e-9)
     return Shortlists(
         (table / units[:, None, None]).astype(np.float32),
         units.astype(np.float32),
+        (highest / units).astype(np.float32),
         np.concatenate(hits),
         np.maximum(np.diff(hidden.indptr), 1),
     )
@@ -417,9 +470,8 @@ def _mixed(lists: Shortlists, mixture: tuple[float, float, float]) -> Floats32:
 
 
 def _form(lists: Shortlists, mixture: tuple[float, float, float], how: latent.Als) -> Form:
-    """The mixture in the unit of the whole: 1.0 for the best new item of a person, on average."""
-    tops = _mixed(lists, mixture).max(axis=1)
-    unit = max(float(np.where(np.isfinite(tops), tops, 0).mean()), 1e-9)
+    """The mixture in the unit of the whole: 1.0 for the best item of a person, on average."""
+    unit = max(float(np.dot(mixture, lists.highest)), 1e-9)
     taste, smooth, near = (np.asarray(mixture) / lists.units / unit).tolist()
     return Form(
         taste=taste,
@@ -427,7 +479,7 @@ def _form(lists: Shortlists, mixture: tuple[float, float, float], how: latent.Al
         near=near,
         alpha=how.alpha,
         regularization=how.regularization,
-        iterations=how.iterations,
+        iterations=how.iterations + ROUNDS_MORE,
         recall=mixed_recall(lists, mixture),
     )
 

@@ -71,9 +71,7 @@ def learn(
     """
     bought = _bounded(counts)
     people = np.maximum(np.asarray(bought.getnnz(axis=0), dtype=np.float64), 1)
-    rows = [
-        _best(pairs, first, people, people_min, listed_max) for first, pairs in _pairs(bought)
-    ]
+    rows = [_best(pairs, first, people, people_min, listed_max) for first, pairs in _pairs(bought)]
     if not rows:
         return nobody(counts.shape[1])
     kept = sparse.vstack(rows, format="csr")
