@@ -40,7 +40,7 @@ TIE = 0.5
 """How much "newest" is worth beside one more basket: it decides between equals only."""
 ALS_ITERATIONS = 15
 ALS_REGULARIZATION = 0.1
-ALS_STRENGTHS = ((128, 1.0), (256, 10.0), (256, 40.0))
+ALS_STRENGTHS = ((64, 10.0), (128, 1.0), (256, 40.0))
 """Factors and alpha: what serves best differs from shop to shop; the best of them is shown."""
 NEIGHBOURS = 100
 

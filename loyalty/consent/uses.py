@@ -163,6 +163,7 @@ USES: dict[str, Use] = {
     ),
     "recommend.service.Popularity._make": Use((PERSONALISATION,)),
     "recommend.training.reading.agreed_baskets": Use((PERSONALISATION,)),
+    "recommend.training.reading.agreed_signals": Use((PERSONALISATION,)),
     # Who is to be left out from now on, as a number.
     "recommend.training.withdrawals._turned": _RIGHTS,
     "recommend.training.withdrawals.withdrawn_since": _RIGHTS,
