@@ -349,7 +349,7 @@ def test_what_was_shown_too_often_sinks_and_what_was_dismissed_is_gone(
     after = skus(answer(busy, member))
     assert after[0] != before[0]
     assert before[1] not in after
-    assert answer(busy, refuser) == unmoved
+    assert answer(busy, refuser)["items"] == unmoved["items"]
     assert settings.model_dir.exists()
 
 
@@ -419,7 +419,8 @@ def test_a_session_of_nothing_is_popular_and_sensitive_items_count_for_nothing(b
     empty = session(busy, channel="store", store="S1")
     assert (empty["personalised"], empty["reason"]) == (False, "no_history")
     assert empty["items"][0]["because"] == "Popular in this store"
-    assert session(busy, items=[{"sku": "pills"}], channel="store", store="S1") == empty
+    sensitive = session(busy, items=[{"sku": "pills"}], channel="store", store="S1")
+    assert (sensitive["reason"], sensitive["items"]) == ("no_history", empty["items"])
 
 
 def test_a_session_with_purchases_is_a_history(busy: Shop) -> None:
