@@ -100,7 +100,7 @@ def _row(way: Way, dataset: Dataset, members: int) -> Sequence[str]:
     seconds = (time.perf_counter() - began) / way.draws
     found = sorted(_measured(each, history, sample) for each in models)
     middle = found[len(found) // 2]
-    vectors = int(np.median([each.factors.any(axis=0).sum() for each in models]))
+    vectors = int(np.median([each.collaborative.taste.any(axis=0).sum() for each in models]))
     attacked = audit(dataset, way.learn, members=members) if members else None
     spread = f" ({found[0][0]:.4f} to {found[-1][0]:.4f})" if way.draws > 1 else ""
     return (

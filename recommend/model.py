@@ -11,8 +11,8 @@ Three parts are added up, each in the unit "one basket's worth of evidence" so t
 - personal: each basket with the item gives `decay_per_basket ** age`, the newest basket having age
   0. 1.0 means "was in the last basket"; the most is 1 / (1 - decay), 10 at .9.
 - shared: recency-weighted popularity of the place, the best seller having 1.0.
-- collaborative: the preference that ALS estimates, which it is trained to bring to 1.0 for what
-  people bought and to 0.0 for the rest (Hu, Koren, Volinsky 2008, doi:10.1109/ICDM.2008.22).
+- collaborative (`recommend.collaborative`): what people with such purchases buy; 1.0 is what a
+  person's best item gets, on average.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -21,10 +21,10 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from implicit.cpu.als import AlternatingLeastSquares
-from scipy import sparse
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from recommend import collaborative as parts
+from recommend import learning
+from recommend.collaborative import Collaborative
 from recommend.dataset import Dataset, Ints, Names, Offsets, matrix
 from recommend.due import waiting_days
 from recommend.taste import NOTHING_ELSE, Context
@@ -68,11 +68,10 @@ class Settings:
     recall@10 of the whole catalogue); ALS of that alone gets .137 there, the default blend .223.
 
     Attributes:
-        factors: length of an item's vector, 1 to 512. Short ones give less of the trained-on
-            people away: attack AUC .61 at 16 factors, .91 at 64.
-        alpha: confidence in one basket with an item, as `implicit` means it; above 0. 1 is ruinous
-            where people explore (Gowalla: recall@20 .094 instead of .171).
-        regularization: of ALS, above 0.
+        factors: longest vector of an item, 1 to 512; how long it is, the data decides. Short ones
+            give less of the trained-on people away: attack AUC .61 at 16 factors, .91 at 64.
+        alpha: mean confidence in a purchase that ALS is to have, above 0; None: chosen by the data.
+        regularization: of ALS, above 0; None: chosen by the data.
         iterations: of ALS, 1 to 1,000.
         half_life_days: age at which a purchase counts half in popularity.
         decay_per_basket: how much of an item's personal score outlives one more basket, 0 to 1.
@@ -81,10 +80,10 @@ class Settings:
         seed: of ALS; the same seed and data give the same model.
     """
 
-    factors: int = 32
-    alpha: float = 5.0
-    regularization: float = 10.0
-    iterations: int = 15
+    factors: int = 256
+    alpha: float | None = None
+    regularization: float | None = None
+    iterations: int = 6
     half_life_days: float = 30.0
     decay_per_basket: float = 0.9
     people_min: int = 10
@@ -95,8 +94,8 @@ class Settings:
         """Refuse settings that could not be trained with."""
         checks = {
             "factors": 1 <= self.factors <= FACTORS_MAX,
-            "alpha": self.alpha > 0,
-            "regularization": self.regularization > 0,
+            "alpha": self.alpha is None or self.alpha > 0,
+            "regularization": self.regularization is None or self.regularization > 0,
             "iterations": 1 <= self.iterations <= ITERATIONS_MAX,
             "half_life_days": self.half_life_days > 0,
             "decay_per_basket": 0 < self.decay_per_basket <= 1,
@@ -148,8 +147,7 @@ class Model:
 
     Attributes:
         items: (n,) SKUs in UTF-8, sorted bytewise; each has `people_min` people behind it.
-        factors: (n, f) an item's vector.
-        gram: (f, f) `factors.T @ factors`, so that folding in need not read all the items.
+        collaborative: what they have to do with each other.
         item_people: (n,) number of different people who bought it.
         popular: place -> its best sellers; always has `EVERYWHERE`.
         weights: of the three parts.
@@ -158,8 +156,7 @@ class Model:
     """
 
     items: Names
-    factors: Floats32
-    gram: Floats64
+    collaborative: Collaborative
     item_people: Ints
     popular: Mapping[str, Popular]
     weights: Weights = field(default_factory=Weights)
@@ -206,24 +203,27 @@ def train(
     progress: Progress | None = None,
     threads: int = 0,
     collaborative: bool = True,
+    start: Model | None = None,
 ) -> Model:
     """Learn a model. A dataset too small to share anything gives a valid model of no items.
 
-    `threads` are those of ALS, 0 for all cores; the model is the same whatever their number.
-    Without the collaborative part the factors are zero: popular lists alone, in milliseconds.
+    `threads` are those of learning, 0 for all cores. Without the collaborative part there are
+    popular lists alone, in milliseconds. `start` is a model of nearly the same data: its choices
+    are taken over and its vectors gone on from, in a fraction of the time.
     """
     counts = matrix(dataset)
     people = np.asarray(counts.getnnz(axis=0), dtype=np.int32)
     kept = np.flatnonzero(people >= settings.people_min)
-    factors = np.zeros((len(kept), settings.factors), dtype=np.float32)
+    together = parts.nothing(len(kept))
     if collaborative:
-        factors = _als(counts[:, kept], settings, progress=progress, threads=threads)
-    wide = factors.astype(np.float64)
+        before = _aligned(start, dataset.items[kept]) if start else None
+        together = learning.learn(
+            counts[:, kept], _limits(settings), progress=progress, threads=threads, start=before
+        )
     return Model(
         # As wide as the widest that is kept: the array's type must not tell of a SKU that is not.
         items=np.array(dataset.items[kept].tolist(), dtype=np.bytes_),
-        factors=factors,
-        gram=wide.T @ wide,
+        collaborative=together,
         item_people=people[kept],
         popular=_popular_lists(dataset, kept, settings),
         weights=weights or Weights(),
@@ -232,34 +232,21 @@ def train(
     )
 
 
-def _als(
-    counts: sparse.csr_matrix,
-    settings: Settings,
-    *,
-    progress: Progress | None,
-    threads: int,
-) -> Floats32:
-    """Item factors (n, f); the people's own are dropped here and go nowhere."""
-    if 0 in counts.shape:
-        return np.zeros((counts.shape[1], settings.factors), dtype=np.float32)
-    # BLAS threads under those of implicit make it ten times slower; it warns about them.
-    with threadpool_limits(1, "blas"):
-        learner = AlternatingLeastSquares(
-            factors=settings.factors,
-            regularization=settings.regularization,
-            alpha=settings.alpha,
-            iterations=settings.iterations,
-            num_threads=threads,
-            random_state=settings.seed,
-        )
-        learner.fit(counts, show_progress=False, callback=_reporter(progress, settings.iterations))
-    return np.asarray(learner.item_factors, dtype=np.float32)
+def _limits(settings: Settings) -> learning.Limits:
+    return learning.Limits(
+        factors=settings.factors,
+        people_min=settings.people_min,
+        iterations=settings.iterations,
+        alpha=settings.alpha,
+        regularization=settings.regularization,
+        seed=settings.seed,
+    )
 
 
-def _reporter(progress: Progress | None, total: int) -> Callable[..., None] | None:
-    if progress is None:
-        return None
-    return lambda iteration, _seconds, _loss: progress(iteration + 1, total)
+def _aligned(start: Model, items: Names) -> Collaborative:
+    """The collaborative part of another model for these items; it knows nothing of new ones."""
+    at = positions(start, [name.decode() for name in items.tolist()])
+    return parts.rearranged(start.collaborative, at)
 
 
 def _popular_lists(dataset: Dataset, kept: Offsets, settings: Settings) -> dict[str, Popular]:
@@ -327,24 +314,6 @@ def positions(model: Model, skus: Sequence[str]) -> Offsets:
     return found
 
 
-def fold_in(model: Model, history: History) -> Floats64:
-    """(f,) the member's vector: the closed-form user step of ALS; zero for an empty history."""
-    tally = _tally(history, model.settings.decay_per_basket)
-    return _solve(model, positions(model, tally.skus), tally.counts)
-
-
-def _solve(model: Model, at: Offsets, counts: Floats64) -> Floats64:
-    """`(YtY + Yt (C - I) Y + reg I)^-1 Yt C p` over the items bought, p being 1 for each."""
-    held = at >= 0
-    if not held.any():
-        return np.zeros(model.factors.shape[1])
-    bought = model.factors[at[held]].astype(np.float64)
-    confidence = model.settings.alpha * counts[held]
-    left = model.gram + bought.T @ ((confidence - 1)[:, None] * bought)
-    left[np.diag_indices_from(left)] += model.settings.regularization
-    return np.asarray(np.linalg.solve(left, confidence @ bought))
-
-
 @dataclass(frozen=True, slots=True)
 class _Tally:
     """Each SKU of a history once, with its number of baskets and its decayed number."""
@@ -379,15 +348,14 @@ def score(model: Model, history: History, places: Sequence[str]) -> Scores:
     at = positions(model, tally.skus)
     outside = np.flatnonzero(at < 0)
     size = len(model.items)
-    parts = np.zeros((len(PARTS), size + len(outside)), dtype=np.float32)
+    table = np.zeros((len(PARTS), size + len(outside)), dtype=np.float32)
     if model.weights.collaborative:
-        vector = _solve(model, at, tally.counts).astype(np.float32)
-        np.matmul(model.factors, vector, out=parts[2, :size])
+        table[2, :size] = parts.scores(model.collaborative, at, tally.counts)
     for items, scores in _chain(model, places):
-        parts[1, items] = np.maximum(parts[1, items], scores)
+        table[1, items] = np.maximum(table[1, items], scores)
     at[outside] = np.arange(size, size + len(outside))
-    parts[0, at] = tally.decayed
-    return Scores(tuple(tally.skus[n] for n in outside), parts)
+    table[0, at] = tally.decayed
+    return Scores(tuple(tally.skus[n] for n in outside), table)
 
 
 def _chain(model: Model, places: Sequence[str]) -> Iterator[tuple[Ints, Floats32]]:
@@ -516,16 +484,13 @@ def popular(model: Model, places: Sequence[str], limit: int, exclude: Exclude = 
 
 
 def similar(model: Model, sku: str, limit: int) -> list[Pick]:
-    """Items nearest to one by cosine of their vectors, best first, without itself.
+    """Items nearest to one, best first, without itself: of those that enough people bought with it.
 
     An item that the model does not hold gives an empty list. Limits and errors are those of `rank`.
     """
-    (at,) = positions(model, [sku])
+    (at,) = positions(model, [sku]).tolist()
     count = _limit(limit)
     if at < 0:
         return []
-    lengths = np.sqrt(np.einsum("nf,nf->n", model.factors, model.factors))
-    cosine = model.factors @ model.factors[at] / np.maximum(lengths * lengths[at], 1e-12)
-    cosine[at] = -np.inf
-    best = [n for n in best_first(cosine, count).tolist() if cosine[n] > 0]
-    return [Pick(model.items[n].decode(), float(cosine[n]), "collaborative") for n in best]
+    found = parts.nearest(model.collaborative, at, count)
+    return [Pick(model.items[n].decode(), value, "collaborative") for n, value in found]

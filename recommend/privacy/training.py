@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from recommend.collaborative import of_vectors
 from recommend.dataset import Basket, build, hold_out
 from recommend.evaluate import hit_rate_at, recall_at
 from recommend.model import EVERYWHERE, Model, Settings, Weights, rank, train
@@ -42,6 +43,8 @@ METRICS_SHARE = 0.08
 LISTS_SHARE = 0.5
 """With vectors; without them the lists have the share of the vectors as well."""
 VECTORS_SHARE = 1 - COUNT_SHARE - METRICS_SHARE - LISTS_SHARE
+ALPHA, REGULARIZATION = 5.0, 10.0
+"""Of folding a member in: confidence in a purchase, and how much is doubted."""
 LENGTH = 0.5
 """That all votes of a member for the lists are held to."""
 CROWD_MIN = 1_000.0
@@ -228,10 +231,8 @@ def _bare(released: _Released, settings: Settings, at: float) -> Model:
         for number in range(settings.people_min)
     )
     frame = train(build(strangers), settings, collaborative=False)
-    factors = np.zeros((len(released.items), settings.factors), dtype=np.float32)
-    factors[:, : released.vectors.items.shape[1]] = released.vectors.items
-    wide = factors.astype(np.float64)
-    return replace(frame, factors=factors, gram=wide.T @ wide, popular=released.lists)
+    part = of_vectors(released.vectors.items, alpha=ALPHA, regularization=REGULARIZATION)
+    return replace(frame, collaborative=part, popular=released.lists)
 
 
 def _choose(

@@ -17,9 +17,6 @@ from app import assemble
 from loyalty.kit.mongo import connect, open_database
 from recommend import artefact
 from recommend.artefact import ArtefactError, Shelf
-from recommend.dataset import Basket, build
-from recommend.model import Settings as ModelSettings
-from recommend.model import train
 from recommend.training import depot as depots
 from recommend.training.depot import Depot
 from recommend.training.model import (
@@ -33,6 +30,7 @@ from recommend.training.store import CHUNK_BYTES, ModelStore
 from recommend.training.watch import Courier
 from tests.api.test_authentication import Clock
 from tests.builders import NOON
+from tests.races.model_node import model_of
 from tests.races.test_races import race
 
 if TYPE_CHECKING:
@@ -40,14 +38,6 @@ if TYPE_CHECKING:
 
     from app import Parts
     from loyalty.kit.settings import Settings
-    from recommend.model import Model
-
-
-def model_of(number: int) -> Model:
-    """A small model, another one for each number."""
-    skus = tuple(f"sku-{number}-{n}" for n in range(5))
-    baskets = [Basket(f"m{n}", float(n), ("channel:web",), skus) for n in range(3)]
-    return train(build(baskets), ModelSettings(factors=4, iterations=1, people_min=2))
 
 
 class Nodes(NamedTuple):
@@ -91,7 +81,7 @@ def test_a_node_with_an_empty_disk_serves_what_the_others_do(nodes: Nodes) -> No
     assert seen(nodes.two) == version
     mine, its = (artefact.load(each.root, version) for each in nodes)
     assert np.array_equal(mine.items, its.items)
-    assert np.array_equal(mine.factors, its.factors)
+    assert np.array_equal(mine.collaborative.smooth, its.collaborative.smooth)
 
 
 def test_before_anything_is_trained_a_node_serves_nothing_and_is_well(nodes: Nodes) -> None:
@@ -199,7 +189,7 @@ def test_what_was_harmed_on_the_way_never_serves(nodes: Nodes, parts: Parts, har
     assert depots.deliver(nodes.two)
     new = nodes.served(2)
     chunks, files = parts.database["models.chunks"], parts.database["models.files"]
-    target = f"{new}/factors.npy"
+    target = f"{new}/people.npy"
     if harm == "changed":
         data = chunks.find_one({"files_id": target})["data"]  # type: ignore[index]
         chunks.update_one({"files_id": target}, {"$set": {"data": data[:-1] + b"\0"}})
@@ -223,7 +213,7 @@ def test_a_broken_version_on_the_disk_is_fetched_anew(nodes: Nodes) -> None:
     shelf = Shelf(nodes.two.root, clock)
     courier = Courier(nodes.two, is_broken=lambda: shelf.problem is not None, monotonic=clock)
     assert courier.look()
-    (nodes.two.root / version / "factors.npy").write_bytes(b"nonsense")
+    (nodes.two.root / version / "people.npy").write_bytes(b"nonsense")
     assert shelf.served() is None
     assert shelf.problem
     assert courier.look()
@@ -234,7 +224,10 @@ def test_a_broken_version_on_the_disk_is_fetched_anew(nodes: Nodes) -> None:
     assert shelf.problem is None
 
 
-def test_while_the_database_is_away_the_old_one_serves(nodes: Nodes, settings: Settings) -> None:
+def test_while_the_database_is_away_the_old_one_serves(
+    nodes: Nodes, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recommend.training.watch.LOOK_SECONDS_MAX", 0.2)
     version = nodes.served(1)
     assert depots.deliver(nodes.two)
     away = replace(settings, mongodb_uri="mongodb://127.0.0.1:1/", database_timeout_seconds=0.1)

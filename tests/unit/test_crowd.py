@@ -74,6 +74,14 @@ def returning(stream: Sequence[Basket], sku: str) -> int:
     return sum(len(each) > 1 for each in days.values())
 
 
+def together(stream: Sequence[Basket], one: str, other: str) -> int:
+    """Different members who bought both."""
+    return len(
+        {each.member for each in stream if one in each.items}
+        & {each.member for each in stream if other in each.items}
+    )
+
+
 def names(model: Model, positions: Collection[int]) -> list[str]:
     return [model.items[n].decode() for n in positions]
 
@@ -92,7 +100,11 @@ def test_nothing_shows_without_so_many_people_behind_it(
     held = names(model, range(len(model.items)))
     assert set(held) == {sku for sku in SKUS if people(stream, sku) >= people_min}
     assert model.item_people.tolist() == [people(stream, sku) for sku in held]
-    assert model.factors.shape[0] == len(held)
+    assert len(model.collaborative.people) == len(held)
+    near = model.collaborative.neighbours
+    for at, sku in enumerate(held):
+        for other in names(model, near.items[near.of(at)].tolist()):
+            assert together(stream, sku, other) >= people_min, (sku, other)
     for sku, days in zip(held, model.rebuy_days.tolist(), strict=True):
         assert math.isnan(days) is (returning(stream, sku) < people_min)
     for place, listed in model.popular.items():
