@@ -5,6 +5,7 @@ And what is sensitive changes not one byte of a model, nor of any answer.
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeAlias
@@ -30,7 +31,16 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 SENSITIVE_HIDDEN = Restrictions(hidden=SENSITIVE, sensitive=SENSITIVE, one_off=frozenset())
 Lives: TypeAlias = dict[str, list[PastBasket]]
 # Each array of a model, and how the tests below look at it. A new one has to be looked at, too.
-LOOKED_AT = {"items", "factors", "gram", "item_people", "popular", "weights", "settings"}
+LOOKED_AT = {
+    "items",
+    "factors",
+    "gram",
+    "item_people",
+    "popular",
+    "rebuy_days",
+    "weights",
+    "settings",
+}
 
 streams = st.lists(
     st.builds(
@@ -55,6 +65,15 @@ def people(stream: Sequence[Basket], sku: str, place: str = EVERYWHERE) -> int:
     )
 
 
+def returning(stream: Sequence[Basket], sku: str) -> int:
+    """Different members who bought it on two days or more."""
+    days: dict[str, set[float]] = {}
+    for each in stream:
+        if sku in each.items:
+            days.setdefault(each.member, set()).add(each.at // DAY)
+    return sum(len(each) > 1 for each in days.values())
+
+
 def names(model: Model, positions: Collection[int]) -> list[str]:
     return [model.items[n].decode() for n in positions]
 
@@ -74,6 +93,8 @@ def test_nothing_shows_without_so_many_people_behind_it(
     assert set(held) == {sku for sku in SKUS if people(stream, sku) >= people_min}
     assert model.item_people.tolist() == [people(stream, sku) for sku in held]
     assert model.factors.shape[0] == len(held)
+    for sku, days in zip(held, model.rebuy_days.tolist(), strict=True):
+        assert math.isnan(days) is (returning(stream, sku) < people_min)
     for place, listed in model.popular.items():
         for sku in names(model, listed.items.tolist()):
             assert people(stream, sku, place) >= people_min, (place, sku)
