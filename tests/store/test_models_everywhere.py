@@ -224,6 +224,25 @@ def test_a_broken_version_on_the_disk_is_fetched_anew(nodes: Nodes) -> None:
     assert shelf.problem is None
 
 
+def test_what_another_program_wrote_is_fetched_once_and_not_all_the_time(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes.served(1)
+    clock = Clock()
+    courier = Courier(nodes.two, is_broken=lambda: True, monotonic=clock)
+    tries: list[bool] = []
+
+    def counted(_depot: Depot, *, verify: bool) -> bool:
+        tries.append(verify)
+        return True
+
+    monkeypatch.setattr(depots, "deliver", counted)
+    for _ in range(100):
+        clock.seconds += 30
+        assert courier.look()
+    assert tries == [True]
+
+
 def test_while_the_database_is_away_the_old_one_serves(
     nodes: Nodes, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
