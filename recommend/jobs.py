@@ -9,8 +9,8 @@ from loyalty.consent import gate
 from loyalty.consent.model import PERSONALISATION
 from loyalty.kit.clock import now
 from recommend import artefact
+from recommend.choose import choose
 from recommend.dataset import Basket, build
-from recommend.evaluate import choose_weights
 from recommend.model import BASKETS_MAX, Settings, train
 from recommend.service import kept, places_of
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from recommend.evaluate import Choice
+    from recommend.choose import Choice
     from recommend.model import Model
     from recommend.service import Sources
 
@@ -57,12 +57,13 @@ def train_and_promote(
     dataset = build(agreed_baskets(sources, progress=progress))
     settings = Settings(factors=factors)
     progress("weigh", 0, 1)
-    choice = choose_weights(dataset, settings, settings.seed)
+    choice = choose(dataset, settings, settings.seed)
     progress("weigh", 1, 1)
     model = train(
         dataset,
-        settings,
+        choice.settings,
         choice.weights,
+        start=choice.model,
         progress=lambda done, total: progress("learn", done, total),
     )
     version = at.strftime("%Y%m%dT%H%M%S") + f"{at.microsecond // 1000:03}Z"

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recommend.model import Model, Popular, Settings, Weights
+from recommend.together import Together
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,9 @@ ARRAYS = {
     "popular_ptr": ("i8", 1),
     "popular_items": ("i4", 1),
     "popular_scores": ("f4", 1),
+    "together_ptr": ("i8", 1),
+    "together_items": ("i4", 1),
+    "together_scores": ("f4", 1),
 }
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
@@ -43,6 +47,9 @@ def pack(model: Model) -> Arrays:
         "popular_ptr": np.cumsum([0, *(len(one.items) for one in lists)], dtype=np.int64),
         "popular_items": np.concatenate([one.items for one in lists]),
         "popular_scores": np.concatenate([one.scores for one in lists]),
+        "together_ptr": model.together.ptr,
+        "together_items": model.together.items,
+        "together_scores": model.together.scores,
     }
 
 
@@ -72,6 +79,7 @@ def unpack(arrays: Arrays, values: Values) -> Model:
         gram=arrays["gram"],
         item_people=arrays["item_people"],
         popular=dict(zip(values["places"], lists, strict=True)),
+        together=Together(*(arrays[f"together_{name}"] for name in Together._fields)),
         weights=Weights(**values["weights"]),
         settings=Settings(**values["settings"]),
     )
@@ -84,7 +92,7 @@ def check_sizes(arrays: Arrays, values: Values) -> None:
         ValueError: they do not.
     """
     n_items, n_factors = values["n_items"], values["n_factors"]
-    listed = int(arrays["popular_ptr"][-1])
+    listed, pairs = int(arrays["popular_ptr"][-1]), int(arrays["together_ptr"][-1])
     wanted = {
         "items": (n_items,),
         "factors": (n_items, n_factors),
@@ -93,6 +101,9 @@ def check_sizes(arrays: Arrays, values: Values) -> None:
         "popular_ptr": (len(values["places"]) + 1,),
         "popular_items": (listed,),
         "popular_scores": (listed,),
+        "together_ptr": (n_items + 1,),
+        "together_items": (pairs,),
+        "together_scores": (pairs,),
     }
     if wrong := [name for name, shape in wanted.items() if arrays[name].shape != shape]:
         raise ValueError(f"sizes do not fit together: {', '.join(wrong)}")
@@ -104,13 +115,23 @@ def check_values(arrays: Arrays) -> None:
     Raises:
         ValueError: one cannot.
     """
-    items, listed, ptr = arrays["items"], arrays["popular_items"], arrays["popular_ptr"]
+    items = arrays["items"]
     checks = {
         "items are sorted": bool((items[:-1] < items[1:]).all()),
         "factors are numbers": bool(np.isfinite(arrays["factors"]).all()),
         "gram is of numbers": bool(np.isfinite(arrays["gram"]).all()),
-        "lists have bounds": int(ptr[0]) == 0 and bool((np.diff(ptr) >= 0).all()),
-        "lists name items": bool(((listed >= 0) & (listed < len(items))).all()),
+        "neighbours have bounds": _are_bounds(arrays["together_ptr"]),
+        "neighbours are items": _are_positions(arrays["together_items"], len(items)),
+        "lists have bounds": _are_bounds(arrays["popular_ptr"]),
+        "lists name items": _are_positions(arrays["popular_items"], len(items)),
     }
     if wrong := [what for what, fine in checks.items() if not fine]:
         raise ValueError(f"not so: {', '.join(wrong)}")
+
+
+def _are_bounds(ptr: npt.NDArray[Any]) -> bool:
+    return int(ptr[0]) == 0 and bool((np.diff(ptr) >= 0).all())
+
+
+def _are_positions(values: npt.NDArray[Any], size: int) -> bool:
+    return bool(((values >= 0) & (values < size)).all())
