@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -37,11 +38,11 @@ if TYPE_CHECKING:
     from recommend.dataset import Floats, Ints, Offsets
     from recommend.shared import Floats32, Popular
 
-Grid: TypeAlias = Mapping[str, Sequence[float]]
+Grid: TypeAlias = Mapping[tuple[str, ...], Sequence[tuple[float, ...]]]
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""
 
-CHOOSE_MAX = 1_000
+CHOOSE_MAX = 1_500
 """Most members that settings are chosen on."""
 CONFIRM_MAX = 500
 """Most members that the choice is confirmed on."""
@@ -53,22 +54,26 @@ CANDIDATES = 100
 """Items of each part beside a member's own that are looked at; what is behind them in every part is
 shown to nobody."""
 ROUNDS_MAX = 3
-GAIN_ERRORS = 0.5
+HIT_SHARE = 0.25
+"""How much a hit at all counts beside recall: a list with nothing for somebody is a list wasted."""
+GAIN_ERRORS = 0.3
 """A gain of fewer standard errors than this is chance: the setting that was there before stays."""
 DEFAULT_WEIGHTS = Weights()
 NEVER_DAYS = 3_650.0
 """Half-life of a purchase that never ages, as far as any shop can tell."""
 GRID: Grid = {
-    "exponent": (0.2, 0.33, 0.5, 1.0),
-    "shared": (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.1, 1.6, 2.5),
-    "collaborative": (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2),
-    "decay_per_basket": (1.0, 0.97, 0.9, 0.8),
-    "personal_half_life_days": (60.0, 180.0, NEVER_DAYS),
-    "half_life_days": (3.0, 7.0, 14.0, 30.0, 90.0, 365.0),
-    "personal": (0.0, 1.0),
-    "repeats": (False, True),
+    ("exponent",): [(0.2,), (0.33,), (0.5,), (1.0,)],
+    ("decay_per_basket", "personal_half_life_days"): list(
+        product((1.0, 0.97, 0.93, 0.85), (60.0, 180.0, NEVER_DAYS))
+    ),
+    ("shared",): [(0.0,), (0.1,), (0.2,), (0.4,), (0.6,), (0.8,), (1.1,), (1.6,), (2.5,)],
+    ("collaborative",): [(0.0,), (0.05,), (0.1,), (0.2,), (0.4,), (0.8,), (1.6,), (3.2,)],
+    ("half_life_days",): [(3.0,), (7.0,), (14.0,), (30.0,), (90.0,), (365.0,)],
+    ("personal",): [(0.0,), (1.0,)],
+    ("repeats",): [(False,), (True,)],
 }
-"""What is tried, in this order, one after the other."""
+"""What is tried, in this order, one after the other: the fields of `Point` and their values. Those
+of the collaborative part are in units of the sample's typical best score."""
 
 
 class Point(NamedTuple):
@@ -107,8 +112,8 @@ class Choice:
     Attributes:
         settings: to train the final model with.
         weights: of its parts.
-        tried: each way of blending with its recall, averaged over lists of k/2, k and 2k; empty
-            where there were too few members.
+        tried: each way of blending with its worth: recall averaged over lists of k/2, k and 2k,
+            and `HIT_SHARE` times the hit rate; empty where there were too few members.
         confirmed: "chosen", "default" and the baselines -> metrics on members not chosen on.
         k: length of the lists.
         note: one sentence on how they were chosen, for the model card.
@@ -160,7 +165,7 @@ def choose(
         model, settings=chosen, weights=best.weights, popular=table.lists(chosen.half_life_days)
     )
     note = (
-        f"Best recall around {k} of {len(search.tried)} blends for {how} of {len(choosing)} "
+        f"Best recall and hit rate around {k} of {len(search.tried)} blends for {how} of {len(choosing)} "
         f"members, confirmed on {len(confirming)} others"
     )
     note += "; the time ran out before all were tried." if search.stopped else "."
@@ -208,31 +213,33 @@ class _Search:
         again = _point(self._settings, DEFAULT_WEIGHTS)
         again = again._replace(collaborative=again.collaborative * unit)
         explore = again._replace(repeats=False, personal=0.0, shared=0.1, collaborative=unit)
-        best = max((again, explore), key=lambda point: self._recalls(point).mean())
+        best = max((again, explore), key=lambda point: self._worth(point).mean())
         for turn in range(ROUNDS_MAX):
             before = best
-            for step, (name, values) in enumerate(GRID.items()):
-                steps = [value * unit for value in values] if name == "collaborative" else values
-                best = self._along(best, name, steps)
+            for step, (names, steps) in enumerate(GRID.items()):
+                best = self._along(best, names, steps)
                 self._progress(turn * len(GRID) + step + 1, ROUNDS_MAX * len(GRID))
             if best == before:
                 break
         self._progress(ROUNDS_MAX * len(GRID), ROUNDS_MAX * len(GRID))
         return best
 
-    def _along(self, best: Point, name: str, values: Sequence[float]) -> Point:
-        for value in values:
+    def _along(self, best: Point, names: Sequence[str], steps: Sequence[Sequence[float]]) -> Point:
+        unit = self._table.unit if "collaborative" in names else 1.0
+        found = best
+        for step in steps:
             self.stopped = self.stopped or self._is_over()
-            other = best._replace(**{name: value})  # type: ignore[arg-type]
+            change = {name: value * unit for name, value in zip(names, step, strict=True)}
+            other = best._replace(**change)  # type: ignore[arg-type]
             if self.stopped or not (other.personal or other.shared or other.collaborative):
                 continue
-            if _is_better(self._recalls(other), self._recalls(best)):
-                best = other
-        return best
+            if self._worth(other).mean() > self._worth(found).mean():
+                found = other
+        return found if _is_better(self._worth(found), self._worth(best)) else best
 
-    def _recalls(self, point: Point) -> Floats:
+    def _worth(self, point: Point) -> Floats:
         if point not in self._rows:
-            self._rows[point] = self._table.recalls(point)
+            self._rows[point] = self._table.worth(point)
         return self._rows[point]
 
     @property
@@ -302,8 +309,8 @@ class _Table:
         lists = {name: shared.best(seen, counting) for name, seen in self._seen.items()}
         return {name: one for name, one in lists.items() if len(one.items) or name == "everywhere"}
 
-    def recalls(self, point: Point) -> Floats:
-        """(members,) recall averaged over lists of three lengths."""
+    def worth(self, point: Point) -> Floats:
+        """(members,) recall averaged over lists of three lengths, and `HIT_SHARE` for any hit."""
         total = np.float32(point.collaborative) * self._collaborative
         total += np.float32(point.shared) * self._popularity(point.half_life_days)
         total += np.float32(point.personal) * self._liking(point)
@@ -317,7 +324,8 @@ class _Table:
         hits = np.take_along_axis(self._true & np.isfinite(total), best, axis=1)
         hits = np.take_along_axis(hits, order, axis=1)
         counts = sum(hits[:, :k].sum(axis=1, dtype=np.float64) for k in self._ks)
-        return np.asarray(counts / self._sizes / len(self._ks))
+        any_hit = hits[:, : self._ks[1]].any(axis=1)
+        return np.asarray(counts / self._sizes / len(self._ks) + HIT_SHARE * any_hit)
 
     def _leaders(self, truth: Truth) -> Offsets:
         found = shared.scores(self._model.popular, len(self._model.items), truth.place)
