@@ -56,7 +56,7 @@ shown to nobody."""
 ROUNDS_MAX = 3
 HIT_SHARE = 0.25
 """How much a hit at all counts beside recall: a list with nothing for somebody is a list wasted."""
-GAIN_ERRORS = 0.3
+GAIN_ERRORS = 0.6
 """A gain of fewer standard errors than this is chance: the setting that was there before stays."""
 DEFAULT_WEIGHTS = Weights()
 NEVER_DAYS = 3_650.0
@@ -165,8 +165,8 @@ def choose(
         model, settings=chosen, weights=best.weights, popular=table.lists(chosen.half_life_days)
     )
     note = (
-        f"Best recall and hit rate around {k} of {len(search.tried)} blends for {how} of {len(choosing)} "
-        f"members, confirmed on {len(confirming)} others"
+        f"Best recall and hit rate around {k} of {len(search.tried)} blends for {how} of "
+        f"{len(choosing)} members, confirmed on {len(confirming)} others"
     )
     note += "; the time ran out before all were tried." if search.stopped else "."
     confirmed = _confirm(tuned, model, history, confirming, k)

@@ -92,7 +92,7 @@ def test_the_model_card_is_kept(tmp_path: Path, model: Model) -> None:
     save(model, tmp_path, "v1", created_at=12.5, facts={"recall": 0.2, "note": {"by": "test"}})
     card = describe(tmp_path, "v1")
     assert card["facts"] == {"recall": 0.2, "note": {"by": "test"}}
-    assert (card["created_at"], card["n_items"], card["format"]) == (12.5, 3, 1)
+    assert (card["created_at"], card["n_items"], card["format"]) == (12.5, 3, 2)
     assert card["settings"] == asdict(SMALL)
 
 
@@ -185,7 +185,7 @@ def test_gross_damage_is_seen_without_checksums(
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 2}, {"n_items": 4}, {"n_factors": 5}, {"places": []}, {"files": {}},
+        {"format": 1}, {"n_items": 4}, {"n_factors": 5}, {"places": []}, {"files": {}},
         {"weights": {"personal": -1}}, {"weights": {"other": 1}}, {"weights": None},
         {"settings": {"factors": 0}}, {"settings": []}, {"files": None}, {"places": 3},
     ],

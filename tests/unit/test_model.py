@@ -30,6 +30,8 @@ from recommend.model import (
     similar,
     train,
 )
+from recommend.personal import taste
+from recommend.taste import NOTHING_ELSE
 
 DAY = 86_400.0
 SMALL = Settings(factors=8, people_min=1, iterations=10, alpha=10.0, regularization=0.1)
@@ -97,10 +99,12 @@ def test_nothing_is_similar_to_an_unknown_item(tastes: Model) -> None:
 
 def test_folding_in_is_the_closed_form_of_als(tastes: Model) -> None:
     history = [(0.0, (RED[0], RED[1])), (1.0, (RED[0], "unknown"))]
+    known = taste(history, NOTHING_ELSE, SMALL.ageing)
+    evidence = known.evidence[[known.skus.index(sku) for sku in RED[:2]]]
     at = positions(tastes, RED[:2])
     all_items = tastes.factors.astype(np.float64)
     confidence = np.ones(len(all_items))
-    confidence[at] = SMALL.alpha * np.array([2, 1])
+    confidence[at] = SMALL.alpha * evidence
     preference = np.zeros(len(all_items))
     preference[at] = 1
     left = all_items.T @ (confidence[:, None] * all_items) + SMALL.regularization * np.eye(8)
@@ -186,7 +190,7 @@ def test_too_little_data_gives_a_model_of_no_items(stream: list[Basket]) -> None
     assert (len(model.items), model.factors.shape) == (0, (0, 32))
     assert popular(model, ("web",), 5) == []
     assert rank(model, [], (), 5) == []
-    assert rank(model, [(0.0, ("a",))], (), 5) == [Pick("a", 1.0, "personal")]
+    assert rank(model, [(0.0, ("a",))], (), 5) == [Pick("a", 1.0, "personal", ("a",))]
     assert similar(model, "a", 5) == []
 
 
@@ -213,18 +217,19 @@ def test_scores_do_not_depend_on_places_not_asked_for(shop: Model) -> None:
     np.testing.assert_array_equal(one.parts, two.parts)
 
 
-def test_personal_scores_decay_by_the_basket() -> None:
-    model = train(build([]), SMALL)
+def test_personal_scores_are_a_power_of_the_evidence() -> None:
+    model = train(build([]), replace(SMALL, exponent=0.5))
     history = [(0.0, ("a", "b")), (1.0, ("a", "a")), (2.0, ("c",))]
     scores = score(model, history, ())
     got = dict(zip(scores.own, scores.parts[0].tolist(), strict=True))
-    assert got == pytest.approx({"a": 0.9 + 0.81, "b": 0.81, "c": 1.0})
+    wanted = {"a": (0.9 + 0.81) ** 0.5, "b": 0.9, "c": 1.0}
+    assert got == pytest.approx(wanted, rel=1e-3)
 
 
 def test_an_item_of_her_own_that_nobody_else_bought_is_hers_alone(shop: Model) -> None:
     history = [(0.0, ("secret",)), (1.0, ("secret", "tea"))]
-    first = rank(shop, history, (), 10)[0]
-    assert (first.sku, first.part) == ("secret", "personal")
+    first = next(pick for pick in rank(shop, history, (), 10) if pick.sku == "secret")
+    assert (first.part, first.because) == ("personal", ("secret",))
     assert "secret" not in skus(rank(shop, [(0.0, ("tea",))], (), 10))
 
 
@@ -309,7 +314,7 @@ def test_a_read_only_model_ranks(shop: Model) -> None:
 def test_a_model_has_one_row_an_item_and_none_a_person(tastes: Model) -> None:
     people = matrix(build(checkerboard())).shape[0]
     assert {field.name for field in fields(Model)} == {
-        "items", "factors", "gram", "item_people", "popular", "weights", "settings",
+        "items", "factors", "gram", "item_people", "popular", "together", "weights", "settings",
     }  # fmt: skip
     assert people == len(tastes.items) == len(tastes.factors)
     assert all(isinstance(one, Popular) for one in tastes.popular.values())
@@ -320,6 +325,7 @@ def test_a_model_has_one_row_an_item_and_none_a_person(tastes: Model) -> None:
     [
         {"factors": 0}, {"alpha": 0.0}, {"regularization": 0.0}, {"iterations": 0},
         {"half_life_days": 0.0}, {"decay_per_basket": 0.0}, {"decay_per_basket": 1.1},
+        {"personal_half_life_days": 0.0}, {"exponent": 0.0}, {"exponent": 1.1},
         {"people_min": 0}, {"popular_max": 0}, {"seed": -1}, {"factors": 10_000},
     ],
 )  # fmt: skip
