@@ -58,6 +58,12 @@ import loyalty.versions.views
 import loyalty.web.leaving
 import loyalty.web.preferences
 import loyalty.web.views
+import recommend.bulk.exports
+import recommend.bulk.views
+import recommend.experiments.views
+import recommend.feedback.views
+import recommend.merchandising.views
+import recommend.training.views
 import recommend.views
 from loyalty.access import model as keys
 from loyalty.access.links import LinkMint
@@ -72,6 +78,7 @@ from loyalty.audit import tables, upkeep
 from loyalty.audit.service import Scope, audit
 from loyalty.batches.service import Ground, Turnstile
 from loyalty.batches.store import TillStore
+from loyalty.catalogue.stock import StockStore
 from loyalty.catalogue.store import CatalogueStore
 from loyalty.consent import ledger
 from loyalty.consent.chain import BadCheckpointError
@@ -99,10 +106,12 @@ from loyalty.journal.secrecy import Secrecy
 from loyalty.journal.store import JournalStore
 from loyalty.kit.clock import now
 from loyalty.kit.embedded import EmbeddedDatabaseError, attach_or_start
+from loyalty.kit.errors import CarnetError
 from loyalty.kit.fields import OneOf
 from loyalty.kit.http import invalid
 from loyalty.kit.mongo import Document, connect, is_refused, open_database
 from loyalty.kit.observe import configure_logs
+from loyalty.kit.pages import render
 from loyalty.kit.service import Service
 from loyalty.kit.settings import Settings, SettingsError
 from loyalty.kit.sheets import csv_of
@@ -147,9 +156,47 @@ from loyalty.versions.service import ProgramShelf, require_sound
 from loyalty.versions.store import VersionStore
 from loyalty.web.backing import Centre
 from loyalty.web.sessions import Door
-from recommend.artefact import Shelf
-from recommend.jobs import train_and_promote
+from recommend.artefact import ArtefactError, Shelf
+from recommend.bulk.cursors import Cursors
+from recommend.bulk.store import ExportStore
+from recommend.bulk.stream import Ground as AudienceGround
+from recommend.evaluating import evaluate_files, json_of
+from recommend.experiments import tables as experiment_tables
+from recommend.experiments.model import ExperimentNotFoundError
+from recommend.experiments.results import results as experiment_results
+from recommend.experiments.service import Experiments, Shelves
+from recommend.experiments.store import ExperimentStore
+from recommend.feedback.store import FeedbackStore
+from recommend.files import UnusableFileError, write_lines
+from recommend.merchandising.store import RuleStore
+from recommend.model import LIMIT_MAX
+from recommend.model import Settings as ModelSettings
+from recommend.privacy import tables as privacy_tables
+from recommend.privacy.attack import verdict
+from recommend.privacy.inspection import inspect
+from recommend.privacy.model import (
+    Budget,
+    BudgetSpentError,
+    LedgerBusyError,
+    TooFewMembersError,
+    TooManyMembersError,
+)
+from recommend.privacy.noise import Noise
+from recommend.privacy.service import standing
+from recommend.privacy.store import PrivacyLedger
+from recommend.report.page import render as render_evaluation
+from recommend.report.terminal import show
 from recommend.service import Popularity, Sources
+from recommend.training import depot as depots
+from recommend.training import jobs as training_jobs
+from recommend.training import model as trainings
+from recommend.training import service as training
+from recommend.training import telling
+from recommend.training.reading import agreed_baskets
+from recommend.training.service import Privacy
+from recommend.training.store import ModelStore
+from recommend.training.watch import Courier, Tender
+from recommend.training.watch import Rules as RetrainingRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -188,6 +235,11 @@ BLUEPRINTS = (
     loyalty.register.views.blp,
     loyalty.counts.views.blp,
     recommend.views.blp,
+    recommend.feedback.views.blp,
+    recommend.bulk.views.blp,
+    recommend.training.views.blp,
+    recommend.experiments.views.blp,
+    recommend.merchandising.views.blp,
     loyalty.privacy.views.blp,
     loyalty.operation.views.blp,
 )
@@ -229,6 +281,8 @@ class Parts(NamedTuple):
     members: MemberStore
     consents: ConsentStore
     catalogue: CatalogueStore
+    stock: StockStore
+    merchandising: RuleStore
     versions: VersionStore
     journal: JournalStore
     secrecy: Secrecy
@@ -243,9 +297,18 @@ class Parts(NamedTuple):
     retention: RetentionStore
     register: RegisterStore
     counts: CountStore
+    feedback: FeedbackStore
+    models: ModelStore
+    model_dir: Path
+    model_factors: int
+    model_privacy: Privacy | None
+    privacy_ledger: PrivacyLedger
+    experiments: ExperimentStore
     requests: RequestStore
     codes: CodeStore
     erasures: ErasureStore
+    exports: ExportStore
+    cursors: Cursors
     signer: Signer
     code_secret: bytes
     consent_secret: bytes
@@ -260,6 +323,11 @@ class Parts(NamedTuple):
         """The same through the database's user who may change and remove facts."""
         held = self.holders(self.eraser_database, self.eraser_vault)
         return self._desk(held, self.eraser_vault)
+
+    @property
+    def eraser_exports(self) -> ExportStore:
+        """Exports of picks, with the right to destroy their keys."""
+        return ExportStore(self.eraser_database, self.eraser_vault)
 
     def _desk(self, holders: Sequence[Holder], vault: Vault) -> Desk:
         return Desk(
@@ -312,6 +380,8 @@ class Parts(NamedTuple):
             Outbox(database, vault),
             AccessLog(database),
             RetentionStore(database),
+            FeedbackStore(database),
+            ExportStore(database, vault),
         )
 
     @property
@@ -328,7 +398,25 @@ class Parts(NamedTuple):
     def sources(self) -> Sources:
         """What a recommendation reads."""
         since = RuleBook(self.retention).history_since
-        return Sources(self.journal, self.consents, self.members, self.catalogue, since)
+        return Sources(
+            self.journal,
+            self.consents,
+            self.members,
+            self.catalogue,
+            since,
+            self.feedback,
+            Experiments(self.experiments),
+            self.stock,
+            self.merchandising,
+        )
+
+    @property
+    def trainer(self) -> training.Trainer:
+        """What a training stands on, and where the models are."""
+        depot = depots.Depot(self.model_dir, self.models)
+        return training.Trainer(
+            self.sources, depot, self.model_factors, self.erasures, privacy=self.model_privacy
+        )
 
 
 def assemble(settings: Settings, uri: str) -> Parts:
@@ -339,6 +427,7 @@ def assemble(settings: Settings, uri: str) -> Parts:
     vault = _vault(settings, client)
     peppers = Peppers(database, vault)
     consent_secret = derive(root, "consent-checkpoints")
+    ledger = PrivacyLedger(database)
     eraser_database, eraser_vault = _eraser_of(settings) or (database, vault)
     # Never rotated: a receipt that came once is known by it for ever.
     secrecy = Secrecy(derive(root, "fact-keys"), vault)
@@ -355,6 +444,8 @@ def assemble(settings: Settings, uri: str) -> Parts:
         members=MemberStore(database, vault, peppers),
         consents=ConsentStore(database, vault, secret=consent_secret),
         catalogue=CatalogueStore(database, timeout_seconds=settings.database_timeout_seconds),
+        stock=StockStore(database, timeout_seconds=settings.database_timeout_seconds),
+        merchandising=RuleStore(database),
         versions=VersionStore(database),
         journal=JournalStore(database, secrecy, timeout_seconds=settings.database_timeout_seconds),
         secrecy=secrecy,
@@ -370,6 +461,8 @@ def assemble(settings: Settings, uri: str) -> Parts:
         requests=RequestStore(database, vault),
         codes=CodeStore(database),
         erasures=ErasureStore(vault.database),
+        exports=ExportStore(database, vault),
+        cursors=Cursors(derive(root, "picks-cursors")),
         signer=Signer(derive(root, "erasure-certificates")),
         code_secret=derive(root, "identity-codes"),
         consent_secret=consent_secret,
@@ -377,6 +470,13 @@ def assemble(settings: Settings, uri: str) -> Parts:
         retention=RetentionStore(database),
         register=RegisterStore(database),
         counts=CountStore(database),
+        feedback=FeedbackStore(database),
+        models=ModelStore(database),
+        model_dir=settings.model_dir,
+        model_factors=settings.model_factors,
+        model_privacy=model_privacy(settings, ledger),
+        privacy_ledger=ledger,
+        experiments=ExperimentStore(database),
     )
 
 
@@ -401,6 +501,8 @@ def _create_indexes(parts: Parts) -> None:
         parts.members,
         parts.consents,
         parts.catalogue,
+        parts.stock,
+        parts.merchandising,
         parts.versions,
         parts.journal,
         parts.coupons,
@@ -415,6 +517,10 @@ def _create_indexes(parts: Parts) -> None:
         parts.accesslog,
         parts.retention,
         parts.counts,
+        parts.feedback,
+        parts.exports,
+        parts.models,
+        parts.experiments,
     ):
         store.create_indexes()
 
@@ -451,7 +557,25 @@ def job_kinds(parts: Parts) -> JobKinds:
         loyalty.audit.owing.KIND: loyalty.audit.owing.job(scan, stores, now),
         ERASURE: erasure_job(lambda told: _eraser(parts, told.progress)),
         RETENTION: _retain(parts),
+        # One thread: the others are for the requests that the worker answers meanwhile.
+        trainings.KIND: training_jobs.job(parts.trainer._replace(threads=1)),
     }
+
+
+def picks_kind(settings: Settings, parts: Parts, shelf: Shelf, popularity: Popularity) -> JobKinds:
+    """The job that draws picks for an audience; it shares the model with the requests."""
+    ground = AudienceGround(
+        shelf=shelf,
+        popularity=popularity,
+        sources=parts.sources,
+        door=Door(parts.links, parts.tokens),
+        url=settings.url,
+        cursors=parts.cursors,
+        batch_seconds=settings.database_timeout_seconds * recommend.bulk.views.BATCH_TIMES,
+        clock=now,
+    )
+    run = recommend.bulk.exports.job(ground, parts.exports, parts.eraser_exports)
+    return {recommend.bulk.exports.KIND: run}
 
 
 def _eraser(parts: Parts, progress: Callable[[int, int, str], None]) -> Eraser:
@@ -465,6 +589,7 @@ def _retain(parts: Parts) -> JobFunction:
     def run(params: Mapping[str, Any], told: Report) -> Mapping[str, Any]:
         applied = apply_them(params, told)
         work(_eraser(parts, told.progress))
+        parts.eraser_exports.sweep(now())
         return applied
 
     return run
@@ -472,11 +597,14 @@ def _retain(parts: Parts) -> JobFunction:
 
 def keeper(parts: Parts) -> Keeper:
     """What applying the rules of retention touches."""
+    # The service itself only appends to it.
+    feedback = FeedbackStore(parts.eraser_database)
     sweeps = (
         Sweep("access_log_days", "access_log", parts.accesslog.old, parts.accesslog.sweep),
         Sweep("messages_days", "messages", parts.outbox.old, parts.outbox.sweep),
         Sweep("jobs_days", "jobs", parts.jobs.old, parts.jobs.sweep),
         Sweep("requests_months", "requests", parts.requests.old, parts.requests.sweep),
+        Sweep("feedback_months", "feedback", parts.feedback.old, feedback.sweep),
     )
     eraser = _eraser(parts, lambda *_: None)
 
@@ -498,10 +626,18 @@ def create_app(settings: Settings | None = None) -> Flask:
     configure_logs()
     parts = assemble(settings, settings.mongodb_uri)
     app = Service("carnet", settings, admit=Gatekeeper(parts.keys, parts.tokens).admit)
-    runner = Runner(parts.jobs, job_kinds(parts), at_once=settings.jobs_at_once)
+    shelf = Shelf(settings.model_dir)
+    popularity = Popularity(parts.sources, is_plain=settings.model_privacy == "plain")
+    kinds = {**job_kinds(parts), **picks_kind(settings, parts, shelf, popularity)}
+    runner = Runner(parts.jobs, kinds, at_once=settings.jobs_at_once)
     app.watcher = watch = Watch(parts.accesslog)
-    app.background += [runner, watch]
-    app.extensions["carnet"] = {**_provided(settings, parts, runner), Watch: watch}
+    app.background += [runner, watch, _courier(settings, parts, runner, shelf)]
+    app.extensions["carnet"] = {
+        **_provided(settings, parts, runner),
+        Shelf: shelf,
+        Popularity: popularity,
+        Watch: watch,
+    }
     app.before_request(loyalty.consent.views.note_signal)
     if settings.cors_origins:
         CORS(
@@ -512,6 +648,14 @@ def create_app(settings: Settings | None = None) -> Flask:
         )
     _document(app)
     return app
+
+
+def _courier(settings: Settings, parts: Parts, runner: Runner, shelf: Shelf) -> Courier:
+    """What brings models to this node, and has them trained."""
+    rules = RetrainingRules(settings.model_retrain_withdrawals, settings.model_retrain_hours)
+    rules = rules.within(parts.model_privacy.budget if parts.model_privacy else None)
+    tender = Tender(parts.trainer, parts.jobs, runner, rules)
+    return Courier(parts.trainer.depot, tender.tend, is_broken=lambda: shelf.problem is not None)
 
 
 def _provided(settings: Settings, parts: Parts, runner: Runner) -> dict[type, Any]:
@@ -536,6 +680,8 @@ def _provided(settings: Settings, parts: Parts, runner: Runner) -> dict[type, An
         MemberStore: parts.members,
         ConsentStore: parts.consents,
         CatalogueStore: parts.catalogue,
+        StockStore: parts.stock,
+        RuleStore: parts.merchandising,
         Coupons: Coupons(parts.coupons, parts.coupon_mint, parts.members, stores),
         ReferralStore: parts.referrals,
         HouseholdStore: parts.households,
@@ -550,8 +696,11 @@ def _provided(settings: Settings, parts: Parts, runner: Runner) -> dict[type, An
         # A quarter of the threads at most: the rest is for the tills that are online.
         Turnstile: Turnstile(max(1, settings.threads // 4)),
         Sources: sources,
-        Shelf: Shelf(settings.model_dir),
-        Popularity: Popularity(sources),
+        ExportStore: parts.exports,
+        Cursors: parts.cursors,
+        training.Trainer: parts.trainer,
+        Experiments: sources.experiments,
+        Shelves: Shelves(settings.model_dir),
         Centre: _centre(settings, parts, runner),
     }
 
@@ -635,10 +784,17 @@ def _document(app: Flask) -> None:
     member_id = {"type": "string", "pattern": loyalty.members.model.MEMBER_ID_PATTERN}
     app.url_map.converters["member"] = loyalty.members.views.MemberIdConverter
     api.register_converter(loyalty.members.views.MemberIdConverter, lambda _: member_id)
+    named = recommend.experiments.views.NameConverter
+    app.url_map.converters["experiment"] = named
+    api.register_converter(named, lambda _: {"type": "string", "pattern": f"^{named.regex}$"})
     redemption = loyalty.rewards.views.RedemptionIdConverter
     redemption_id = {"type": "string", "pattern": f"^{redemption.regex}$"}
     app.url_map.converters["redemption"] = redemption
     api.register_converter(redemption, lambda _: redemption_id)
+    rule_set = recommend.merchandising.views.RuleSetNameConverter
+    rule_set_name = {"type": "string", "pattern": f"^{rule_set.regex}$"}
+    app.url_map.converters["rule_set"] = rule_set
+    api.register_converter(rule_set, lambda _: rule_set_name)
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)
     for pages in PAGES:
@@ -658,6 +814,9 @@ class _Api(Api):
 
     def _register_error_handlers(self) -> None:
         """None of its own."""
+
+
+WRITTEN = click.Path(path_type=Path, dir_okay=False, writable=True)
 
 
 @click.group()
@@ -874,6 +1033,15 @@ def import_command(settings: Settings, households: str) -> None:
         )
 
 
+@main.command("demo-data")
+@click.argument("file", type=WRITTEN)
+@click.option("--households", type=click.IntRange(1), help="So many, at random; all if absent.")
+def demo_data_command(file: Path, households: int | None) -> None:
+    """Write the Complete Journey as a Parquet file for `carnet evaluate`."""
+    lines = write_lines(file, Journey(households).purchases())
+    click.echo(f"{lines:,} lines in {file}.")
+
+
 # The grocer's year is 2017: a shop's own rules would take its history away, and warn everybody.
 OF_2017 = Rules(model_history_months=600, inactive_months=600)
 
@@ -903,33 +1071,249 @@ def _bars() -> Iterator[Callable[[str, int, int], None]]:
         yield advance
 
 
-@main.command("train")
+@main.group("model")
+def model_group() -> None:
+    """The model of recommendations: train, look, compare, promote, go back."""
+
+
+_force = click.option("--force", is_flag=True, help="Serve it whatever speaks against it.")
+
+
+@model_group.command("train")
 @click.option("--if-missing", is_flag=True, help="Only if no model is served yet.")
+@_force
 @click.pass_obj
-def train_command(settings: Settings, *, if_missing: bool) -> None:
-    """Train the recommender on what consent allows now, and serve the result."""
-    if if_missing and Shelf(settings.model_dir).served():
-        click.echo("A model is there already.")
+def train_command(settings: Settings, *, if_missing: bool, force: bool) -> None:
+    """Train the recommender on what consent allows now, and serve the result.
+
+    A result that is clearly worse than what is served, or than plain ways, is kept and not served;
+    then the exit code is 1.
+    """
+    with _opened(settings) as parts, _model_refusals():
+        depot = parts.trainer.depot
+        if if_missing and (depots.deliver(depot) and depots.serving(depot)):
+            click.echo("A model is there already.")
+            return
+        with _bars() as bars:
+            done = training.train_and_promote(parts.trainer, at=now(), progress=bars, force=force)
+        told = telling.report(parts.trainer, done.version, at=now())
+    click.echo(f"Held-out last baskets. {done.choice.note}")
+    _print([telling.metrics_table(told["metrics"], told["k"])])
+    _print([telling.comparisons_table(told["comparisons"])])
+    for line in telling.outcome_of(done):
+        click.echo(line)
+    raise SystemExit(0 if done.promoted else 1)
+
+
+main.add_command(train_command, "train")
+
+
+@contextmanager
+def _model_refusals() -> Iterator[None]:
+    """What a model cannot do, as one line."""
+    try:
+        yield
+    except ArtefactError as error:
+        raise click.ClickException(f"{error}.") from error
+    except CarnetError as error:
+        raise click.ClickException(error.detail) from error
+
+
+@model_group.command("list")
+@click.pass_obj
+def model_list(settings: Settings) -> None:
+    """List the models that are kept, newest first."""
+    with _opened(settings) as parts:
+        found = training.versions(parts.trainer.depot)
+    if not found:
+        click.echo("No model is there. `carnet train` makes one.")
+    _print([telling.versions_table(found)])
+
+
+@model_group.command("promote")
+@click.argument("version")
+@_force
+@click.pass_obj
+def model_promote(settings: Settings, version: str, *, force: bool) -> None:
+    """Serve VERSION on every node, within a second or two."""
+    with _opened(settings) as parts, _model_refusals():
+        depots.promote(parts.trainer.depot, version, at=now(), by="command", force=force)
+    click.echo(f"Model {version} is served now.")
+
+
+@model_group.command("rollback")
+@click.argument("version", required=False)
+@click.pass_obj
+def model_rollback(settings: Settings, version: str | None) -> None:
+    """Go back to the model that was served before, or to VERSION, on every node."""
+    with _opened(settings) as parts, _model_refusals():
+        done = depots.rollback(parts.trainer.depot, version, at=now(), by="command")
+        told = telling.report(parts.trainer, done.version, at=now())
+    click.echo(f"Model {done.version} is served again.")
+    if told["withdrawn_since"]:
+        click.echo(
+            f"{told['withdrawn_since']} members behind it withdrew since: train anew soon "
+            "(`carnet train`)."
+        )
+
+
+@model_group.command("report")
+@click.argument("version", required=False)
+@click.option("--html", "file", type=click.Path(path_type=Path), help="Write a page to keep.")
+@click.pass_obj
+def model_report(settings: Settings, version: str | None, file: Path | None) -> None:
+    """Say how good a model is beside the others, and whether it was refused and why."""
+    with _opened(settings) as parts, _model_refusals():
+        values = telling.page_of(parts.trainer, version, at=now())
+    told = values["report"]
+    if file:
+        file.write_text(render(telling.TEMPLATE, **values), encoding="utf-8")
+        click.echo(f"Written to {file}.")
         return
-    with _opened(settings) as parts, _bars() as bars:
-        trained = train_and_promote(
-            parts.sources,
-            root=settings.model_dir,
-            factors=settings.model_factors,
-            at=now(),
+    for line in telling.lines_of(told, values["weights"]):
+        click.echo(line)
+    _print([telling.metrics_table(told["metrics"], told["k"])])
+    _print([telling.comparisons_table(told["comparisons"])])
+
+
+@model_group.command("prune")
+@click.option("--keep", type=click.IntRange(1), default=depots.KEEP, show_default=True)
+@click.pass_obj
+def model_prune(settings: Settings, keep: int) -> None:
+    """Delete old models everywhere but the newest that were served, and what a kill left behind."""
+    with _opened(settings) as parts, _model_refusals():
+        gone = depots.prune(parts.trainer.depot, keep)
+    click.echo(f"{len(gone)} models deleted{': ' if gone else ''}{', '.join(gone)}.")
+
+
+def _budget(settings: Settings) -> Budget:
+    return Budget(
+        settings.model_epsilon,
+        settings.model_epsilon_total,
+        settings.model_epsilon_days,
+        settings.model_delta,
+    )
+
+
+def model_privacy(settings: Settings, ledger: PrivacyLedger) -> Privacy | None:
+    """How models are trained under differential privacy; None where the shop has them plain."""
+    if settings.model_privacy == "plain":
+        return None
+    return Privacy(_budget(settings), ledger, Noise())
+
+
+@model_group.command("privacy")
+@click.pass_obj
+def model_privacy_command(settings: Settings) -> None:
+    """Print what trainings have spent of the privacy budget, and what is left."""
+    budget = _budget(settings)
+    with _opened(settings) as parts:
+        found = standing(parts.privacy_ledger.entries(), at=now(), budget=budget)
+    _print([privacy_tables.ledger_table(found)])
+    for line in privacy_tables.standing_lines(found, budget, settings.model_privacy):
+        click.echo(line)
+
+
+@model_group.command("audit")
+@click.argument("version", required=False)
+@click.option("--members", type=click.IntRange(60, 20_000), default=2_000, show_default=True)
+@click.option("--shadows", type=click.IntRange(0, 16), default=4, show_default=True)
+@click.pass_obj
+def model_audit(settings: Settings, version: str | None, members: int, shadows: int) -> None:
+    """Attack a model: can be told who was in its training? The finding goes into its card.
+
+    Half of the members train a twin of VERSION (by default of the model that is served), and the
+    attacker, who trains SHADOWS models beside it, says of at most MEMBERS members who was in.
+    """
+    with _opened(settings) as parts, _refusals(), _model_refusals(), _bars() as bars:
+        found = inspect(
+            agreed_baskets(parts.sources, progress=bars),
+            depot=parts.trainer.depot,
+            version=version,
+            at=now().timestamp(),
+            members=members,
+            shadows=shadows,
             progress=bars,
         )
-    click.echo(f"Held-out last baskets. {trained.choice.note}")
-    table = Table()
-    for column in ("", f"recall@{trained.choice.k}", f"hit rate@{trained.choice.k}"):
-        table.add_column(column, justify="left" if not column else "right")
-    for name, metrics in trained.choice.confirmed.items():
-        table.add_row(name, f"{metrics.recall:.4f}", f"{metrics.hit_rate:.3f}")
-    Console().print(table)
+    finding = found.finding
+    _print([privacy_tables.audit_table(finding)])
     click.echo(
-        f"Model {trained.version}: {len(trained.model.items)} products from {trained.baskets} "
-        f"baskets, served now ({trained.seconds:.1f} s)."
+        f"Model {found.version} ({found.mode}), a twin trained on half of the members, "
+        f"{finding.people_in} who were in and {finding.people_out} who were not. "
+        f"{verdict(finding)} With 1% false alarms {finding.true_share:.1%} of those who were in "
+        "are found."
     )
+
+
+@main.command("evaluate")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--test", type=click.Path(path_type=Path), help="The right answers, held out before.")
+@click.option("--k", type=click.IntRange(1, LIMIT_MAX), default=10, show_default=True)
+@click.option("--split", type=click.Choice(["last-basket", "file"]), help="`file` with --test.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--people-min",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Fewest people behind an item that is shown to others.",
+)
+@click.option("--html", type=WRITTEN, help="Write a page with charts.")
+@click.option("--json", "figures", type=WRITTEN, help="Write all figures.")
+@click.pass_obj
+def evaluate_command(
+    settings: Settings,
+    *,
+    data: Path,
+    test: Path | None,
+    k: int,
+    split: str | None,
+    seed: int,
+    people_min: int,
+    html: Path | None,
+    figures: Path | None,
+) -> None:
+    """Say how good recommendations learned from a Parquet or CSV file are, beside plain methods.
+
+    Columns: member, item, and where there are any basket and at. Needs no database.
+    """
+    if (split or ("file" if test else "last-basket")) != ("file" if test else "last-basket"):
+        raise click.UsageError("--split file goes with --test FILE, and only with it.")
+    for target in (html, figures):
+        if target and not target.absolute().parent.is_dir():
+            raise click.UsageError(f"{target}: there is no such directory.")
+    start = ModelSettings(factors=settings.model_factors, people_min=people_min)
+    try:
+        with _bars() as bars:
+            found = evaluate_files(data, test, start, k=k, seed=seed, progress=bars)
+    except UnusableFileError as error:
+        raise click.UsageError(str(error)) from error
+    show(found.page, Console())
+    if html:
+        html.write_text(render_evaluation(found.page), encoding="utf-8")
+    if figures:
+        figures.write_bytes(json_of(found.appraisal))
+
+
+@main.command("experiments")
+@click.argument("name", required=False)
+@click.pass_obj
+def experiments_command(settings: Settings, name: str | None) -> None:
+    """List experiments, or compare the variants of one with its control."""
+    with _opened(settings) as parts, _refusals(), _bars() as bars:
+        if name is None:
+            tables_, verdict = [experiment_tables.list_table(parts.experiments.all())], ""
+        else:
+            found = experiment_results(
+                parts.experiments.get(name),
+                at=now(),
+                sources=parts.sources,
+                batch_seconds=settings.database_timeout_seconds * 5,
+                progress=lambda done: bars("members", done, done),
+            )
+            tables_, verdict = [experiment_tables.results_table(found)], found.verdict
+    _print(tables_)
+    click.echo(verdict, nl=bool(verdict))
 
 
 @main.command("simulate")
@@ -992,6 +1376,11 @@ def _refusals() -> Iterator[None]:
         RetentionBusyError,
         BackwardSpanError,
         TooManyPeriodsError,
+        BudgetSpentError,
+        LedgerBusyError,
+        TooManyMembersError,
+        TooFewMembersError,
+        ExperimentNotFoundError,
     ) as error:
         raise click.ClickException(error.detail) from error
 
@@ -1065,6 +1454,7 @@ def retention_command(settings: Settings, *, is_dry: bool) -> None:
         )
         if not is_dry:
             work(_eraser(parts, _counting(bars)))
+            parts.eraser_exports.sweep(now())
     _print([retention_tables.table_of(applied)])
     click.echo(f"{applied.looked_at} members looked at.")
 

@@ -37,7 +37,7 @@ from loyalty.journal.store import JournalStore
 from loyalty.kit.clock import now
 from loyalty.kit.embedded import EmbeddedMongo, die_with_parent
 from loyalty.kit.settings import Settings
-from recommend.jobs import train_and_promote
+from recommend.training.service import train_and_promote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -147,13 +147,7 @@ def _fill(settings: Settings, parts: Parts, households: int, say: Say) -> str:
     import_journey(Journey(households), at=now(), stores=parts.stores, progress=_silent)
     parts.retention.set_rules(OF_2017, at=now(), by="benchmark")
     say("a model", 1)
-    train_and_promote(
-        parts.sources,
-        root=settings.model_dir,
-        factors=settings.model_factors,
-        at=now(),
-        progress=_silent,
-    )
+    train_and_promote(parts.trainer, at=now(), progress=_silent)
     key, text = keys.mint("benchmark", SCOPES, at=now(), channel=None, store=None)
     parts.keys.add(key)
     return text

@@ -7,6 +7,7 @@ promote, and what the facts of a model card are. The checksums find damage; they
 who may write to the directory.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +41,11 @@ RETRY_SECONDS = 60.0
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z", re.ASCII)
 """No dot: so no path, no `.tmp-`, nothing hidden."""
 TEMPORARY = ".tmp-"
+LOCK = ".lock"
+FILE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\.(npy|json)\Z", re.ASCII)
+"""What a file of a version may be called: so no path, nothing hidden."""
 
-Fact: TypeAlias = str | int | float | bool | Mapping[str, "Fact"] | None
+Fact: TypeAlias = str | int | float | bool | Mapping[str, "Fact"] | Sequence["Fact"] | None
 Meta: TypeAlias = dict[str, Any]
 
 
@@ -197,6 +201,90 @@ def prune(root: Path, keep: int = KEEP_DEFAULT) -> list[str]:
     return [path.name for path in old]
 
 
+def files(root: Path, version: str) -> list[Path]:
+    """The files of a version, its description last.
+
+    Raises:
+        ArtefactError: the description cannot be read.
+    """
+    directory = _path(root, version)
+    names = sorted(describe(root, version)["files"])
+    return [directory / name for name in (*names, META)]
+
+
+def receive(root: Path, version: str, files: Iterable[tuple[str, str, Iterable[bytes]]]) -> None:
+    """Write a version that comes from elsewhere, whole or not at all; it is not served by that.
+
+    Args:
+        root: directory of all versions; made if missing.
+        version: its name. One of that name that is there already stays if it is whole, and is
+            replaced if it is broken.
+        files: (name, SHA-256, contents in pieces) of each.
+
+    Raises:
+        ArtefactError: a name is not one of a file, a file is not what it was, or cannot be written.
+    """
+    target = _path(root, version)
+    with _temporary(target) as directory:
+        for name, sha256, pieces in files:
+            if not FILE_NAME.match(name):
+                raise ArtefactError(f"not a file of a model: {name[:80]!r}")
+            if _write_pieces(directory / name, pieces) != sha256:
+                raise ArtefactError(f"{name} of model {version} is not what was saved (SHA-256)")
+        _sync_directory(directory)
+        if target.exists():
+            # Renamed first: no reader sees half a version, and who has it mapped keeps it.
+            _remove(target.rename(_beside(target)))
+        directory.replace(target)
+        _sync_directory(root)
+
+
+def is_whole(root: Path, version: str) -> bool:
+    """Whether a version is there and each file is what was saved; reads all of them."""
+    try:
+        _check_sums(_path(root, version), describe(root, version)["files"])
+    except (ArtefactError, OSError, ValueError, LookupError):
+        return False
+    return True
+
+
+@contextmanager
+def alone(root: Path) -> Iterator[bool]:
+    """Whether this is the only process of the machine at work on the directory; never waits."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / LOCK).open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def keep_only(root: Path, versions: Collection[str]) -> list[str]:
+    """Delete all versions but these, the current one and what is newer; the names deleted.
+
+    Raises:
+        ArtefactError: `CURRENT` cannot be read; then nothing is deleted.
+    """
+    kept = {*versions, current(root)}
+    newest = max((each for each in kept if each), default=CURRENT)
+    old = [
+        path
+        for path in _directories(root, temporary=False)
+        # A version that is newer may be on its way to the other nodes.
+        if path.name not in kept and path.name < newest
+    ]
+    for path in old:
+        _remove(path.rename(_beside(path)))
+    if (root / newest / META).exists():
+        # What was cut off before the newest one was written.
+        for path in _directories(root, temporary=True):
+            if _age_key(path) < _age_key(root / newest):
+                _remove(path)
+    return sorted(path.name for path in old)
+
+
 class Shelf:
     """The model to serve, swapped when another version is promoted; safe between threads.
 
@@ -308,6 +396,18 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _write_pieces(path: Path, pieces: Iterable[bytes]) -> str:
+    """Write a file as it comes and give its SHA-256."""
+    sha256 = hashlib.sha256()
+    with path.open("xb") as file:
+        for piece in pieces:
+            sha256.update(piece)
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    return sha256.hexdigest()
 
 
 def _write_array(directory: Path, name: str, values: npt.NDArray[Any]) -> str:

@@ -110,22 +110,22 @@ class Choice:
     """Settings and weights, and what they were chosen by.
 
     Attributes:
-        settings: to train the final model with.
-        weights: of its parts.
+        weights: of the model's parts.
         tried: each way of blending with its worth: recall averaged over lists of k/2, k and 2k,
             and `HIT_SHARE` times the hit rate; empty where there were too few members.
         confirmed: "chosen", "default" and the baselines -> metrics on members not chosen on.
         k: length of the lists.
         note: one sentence on how they were chosen, for the model card.
+        settings: to train the final model with; None where nothing was chosen.
         model: what was trained for choosing, to begin the final training from.
     """
 
-    settings: Settings
     weights: Weights
     tried: tuple[tuple[Point, float], ...]
     confirmed: Mapping[str, Metrics]
     k: int
     note: str
+    settings: Settings | None = None
     model: Model | None = field(default=None, repr=False, compare=False)
 
 
@@ -153,7 +153,7 @@ def choose(
     history, truths, how = _held_out(dataset, seed)
     if len(truths) < MEMBERS_MIN:
         few = f"{len(truths)} members with purchases to hold out; {MEMBERS_MIN} are needed"
-        return Choice(settings, DEFAULT_WEIGHTS, (), {}, k, f"Default weights: only {few}.")
+        return Choice(DEFAULT_WEIGHTS, (), {}, k, f"Default weights: only {few}.")
     deadline = clock() + budget_seconds if budget_seconds is not None else np.inf
     model = train(history, settings, threads=threads)
     choosing, confirming = _samples(truths, seed)
@@ -170,7 +170,7 @@ def choose(
     )
     note += "; the time ran out before all were tried." if search.stopped else "."
     confirmed = _confirm(tuned, model, history, confirming, k)
-    return Choice(chosen, best.weights, tuple(search.tried.items()), confirmed, k, note, model)
+    return Choice(best.weights, tuple(search.tried.items()), confirmed, k, note, chosen, model)
 
 
 def _held_out(

@@ -259,6 +259,24 @@ def _heard_before(dataset: Dataset, truths: list[Truth]) -> Dataset:
     )
 
 
+def of_members(dataset: Dataset, is_chosen: npt.NDArray[np.bool_]) -> Dataset:
+    """The baskets of some members only; rows are numbered anew, items and places stay.
+
+    Args:
+        dataset: baskets of more members.
+        is_chosen: (n_members,) whose to keep.
+    """
+    kept = np.flatnonzero(is_chosen[dataset.basket_member])
+    row = np.cumsum(is_chosen, dtype=np.int32) - np.int32(1)
+    chosen = _select(dataset, kept)
+    return replace(chosen, n_members=int(is_chosen.sum()), basket_member=row[chosen.basket_member])
+
+
+def subset(dataset: Dataset, baskets: Offsets) -> Dataset:
+    """Only these baskets, by number and in rising order; rows, items and places stay the same."""
+    return _select(dataset, baskets)
+
+
 def _truth(dataset: Dataset, basket: int) -> Truth:
     return Truth(
         member=int(dataset.basket_member[basket]),

@@ -11,14 +11,12 @@ Four parts are added up, each of the size of 1:
 
 - personal (`recommend.personal`): 1.0 is a purchase just now, older and weaker evidence less.
 - shared (`recommend.shared`): recency-weighted popularity of the place, the best seller having 1.0.
-- collaborative: the preference that ALS estimates, which it is trained to bring to 1.0 for what
-  people bought and to 0.0 for the rest (Hu, Koren, Volinsky 2008, doi:10.1109/ICDM.2008.22). Of
-  people who are known little it stays near 0, and so says little.
+- collaborative (`recommend.collaborative`): what people with such purchases buy; 1.0 is what a
+  person's best item gets, on average.
 - together (`recommend.together`): what lies in one basket with the cart and the open page, the best
   item having 1.0; nothing without either.
 """
 
-import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,13 +24,13 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from implicit.cpu.als import AlternatingLeastSquares
-from scipy import sparse
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from recommend import personal, shared
+from recommend import collaborative as parts
+from recommend import learning, personal, shared
 from recommend import together as baskets
+from recommend.collaborative import Collaborative
 from recommend.dataset import Dataset, Ints, Names, Offsets, matrix
+from recommend.due import waiting_days
 from recommend.personal import BASKETS_MAX, Ageing, Taste
 from recommend.shared import EVERYWHERE, Counting, Floats32, Popular
 from recommend.taste import NOTHING_ELSE, Context, History
@@ -56,7 +54,6 @@ __all__ = [
     "best_first",
     "blend",
     "collaborative_for",
-    "fold_in",
     "popular",
     "positions",
     "rank",
@@ -91,11 +88,10 @@ class Settings:
     Defaults serve where people buy the same again; `recommend.choose` finds a shop's own.
 
     Attributes:
-        factors: length of an item's vector, 1 to 512. Short ones give less of the trained-on
-            people away: attack AUC .61 at 16 factors, .91 at 64.
-        alpha: confidence in one basket with an item, as `implicit` means it; above 0. 1 is ruinous
-            where people explore (Gowalla: recall@20 .094 instead of .171).
-        regularization: of ALS, above 0.
+        factors: longest vector of an item, 1 to 512; how long it is, the data decides. Short ones
+            give less of the trained-on people away: attack AUC .61 at 16 factors, .91 at 64.
+        alpha: mean confidence in a purchase that ALS is to have, above 0; None: chosen by the data.
+        regularization: of ALS, above 0; None: chosen by the data.
         iterations: of ALS, 1 to 1,000.
         half_life_days: age at which a purchase counts half in popularity.
         decay_per_basket: how much of a purchase's weight outlives one more basket, 0 to 1.
@@ -107,10 +103,10 @@ class Settings:
         seed: of ALS; the same seed and data give the same model.
     """
 
-    factors: int = 32
-    alpha: float = 5.0
-    regularization: float = 10.0
-    iterations: int = 15
+    factors: int = 256
+    alpha: float | None = None
+    regularization: float | None = None
+    iterations: int = 6
     half_life_days: float = 30.0
     decay_per_basket: float = 0.9
     personal_half_life_days: float = 180.0
@@ -124,8 +120,8 @@ class Settings:
         """Refuse settings that could not be trained with."""
         checks = {
             "factors": 1 <= self.factors <= FACTORS_MAX,
-            "alpha": self.alpha > 0,
-            "regularization": self.regularization > 0,
+            "alpha": self.alpha is None or self.alpha > 0,
+            "regularization": self.regularization is None or self.regularization > 0,
             "iterations": 1 <= self.iterations <= ITERATIONS_MAX,
             "half_life_days": self.half_life_days > 0,
             "decay_per_basket": 0 < self.decay_per_basket <= 1,
@@ -177,24 +173,24 @@ class Model:
 
     Attributes:
         items: (n,) SKUs in UTF-8, sorted bytewise; each has `people_min` people behind it.
-        factors: (n, f) an item's vector.
-        gram: (f, f) `factors.T @ factors`, so that folding in need not read all the items.
+        collaborative: what they have to do with each other.
         item_people: (n,) number of different people who bought it.
         popular: place -> its best sellers; always has `EVERYWHERE`. Categories and seasons are
             places of their own.
         together: what lies in one basket with what.
         weights: of the four parts.
         settings: it was trained with.
+        rebuy_days: (n,) days within which hardly anybody buys it again; NaN where unknown.
     """
 
     items: Names
-    factors: Floats32
-    gram: Floats64
+    collaborative: Collaborative
     item_people: Ints
     popular: Mapping[str, Popular]
     together: Together
     weights: Weights = field(default_factory=Weights)
     settings: Settings = field(default_factory=Settings)
+    rebuy_days: Floats32 = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,35 +265,37 @@ def train(
         settings: how to learn.
         weights: of the parts.
         progress: told after each iteration.
-        threads: of ALS, 0 for all cores; the model is the same whatever their number.
-        collaborative: False leaves that part out, the factors being zero: popular lists alone, in
-            milliseconds.
+        threads: of learning, 0 for all cores.
+        collaborative: False leaves that part out: popular lists alone, in milliseconds.
         categories: path of a SKU's category, such as "Dairy/Milk"; for people's stated interests.
-        start: a model of nearly the same data, whose factors are a good beginning: with it a fifth
-            of the iterations do.
+        start: a model of nearly the same data: its collaborative choices are taken over and its
+            vectors gone on from, in a fraction of the time.
     """
     people = _people(dataset)
     kept = np.flatnonzero(people >= settings.people_min)
     position = np.full(len(dataset.items), -1, dtype=np.int32)
     position[kept] = np.arange(len(kept), dtype=np.int32)
-    items, people = dataset.items[kept], people[kept]
-    factors = np.zeros((len(kept), settings.factors), dtype=np.float32)
-    together = baskets.nothing(len(kept))
+    # As wide as the widest that is kept: the array's type must not tell of a SKU that is not.
+    items = np.array(dataset.items[kept].tolist(), dtype=np.bytes_)
+    learnt, together = parts.nothing(len(kept)), baskets.nothing(len(kept))
     if collaborative:
-        first = _warm(start, items, settings) if start else None
-        counts = matrix(dataset)[:, kept]
-        factors = _als(counts, settings, progress=progress, threads=threads, start=first)
-        together = baskets.learn(dataset, position, people, settings.people_min)
-    wide = factors.astype(np.float64)
+        learnt = learning.learn(
+            matrix(dataset)[:, kept],
+            _limits(settings),
+            progress=progress,
+            threads=threads,
+            start=_aligned(start, items) if start else None,
+        )
+        together = baskets.learn(dataset, position, people[kept], settings.people_min)
     return Model(
         items=items,
-        factors=factors,
-        gram=wide.T @ wide,
-        item_people=people,
+        collaborative=learnt,
+        item_people=people[kept],
         popular=_popular_lists(dataset, position, items, settings, categories or {}),
         together=together,
         weights=weights or Weights(),
         settings=settings,
+        rebuy_days=waiting_days(dataset, settings.people_min)[kept],
     )
 
 
@@ -309,48 +307,21 @@ def _people(dataset: Dataset) -> Ints:
     return found.astype(np.int32)
 
 
-def _warm(start: Model, items: Names, settings: Settings) -> Floats32 | None:
-    """(n, f) factors that another model has for these items, zero for those it has not."""
-    if start.factors.shape[1] != settings.factors or not len(start.items):
-        return None
-    names = items.astype(start.items.dtype)
-    at = np.minimum(np.searchsorted(start.items, names), len(start.items) - 1)
-    known = (start.items[at] == items)[:, None]
-    return np.where(known, start.factors[at], np.float32(0.0)).astype(np.float32)
+def _limits(settings: Settings) -> learning.Limits:
+    return learning.Limits(
+        factors=settings.factors,
+        people_min=settings.people_min,
+        iterations=settings.iterations,
+        alpha=settings.alpha,
+        regularization=settings.regularization,
+        seed=settings.seed,
+    )
 
 
-def _als(
-    counts: sparse.csr_matrix,
-    settings: Settings,
-    *,
-    progress: Progress | None,
-    threads: int,
-    start: Floats32 | None = None,
-) -> Floats32:
-    """Item factors (n, f); the people's own are dropped here and go nowhere."""
-    if 0 in counts.shape:
-        return np.zeros((counts.shape[1], settings.factors), dtype=np.float32)
-    iterations = settings.iterations if start is None else math.ceil(settings.iterations / 5)
-    # BLAS threads under those of implicit make it ten times slower; it warns about them.
-    with threadpool_limits(1, "blas"):
-        learner = AlternatingLeastSquares(
-            factors=settings.factors,
-            regularization=settings.regularization,
-            alpha=settings.alpha,
-            iterations=iterations,
-            num_threads=threads,
-            random_state=settings.seed,
-        )
-        if start is not None:
-            learner.item_factors = start.copy()
-        learner.fit(counts, show_progress=False, callback=_reporter(progress, iterations))
-    return np.asarray(learner.item_factors, dtype=np.float32)
-
-
-def _reporter(progress: Progress | None, total: int) -> Callable[..., None] | None:
-    if progress is None:
-        return None
-    return lambda iteration, _seconds, _loss: progress(iteration + 1, total)
+def _aligned(start: Model, items: Names) -> Collaborative:
+    """The collaborative part of another model for these items; it knows nothing of new ones."""
+    at = positions(start, [name.decode() for name in items.tolist()])
+    return parts.rearranged(start.collaborative, at)
 
 
 def _popular_lists(
@@ -382,32 +353,6 @@ def positions(model: Model, skus: Sequence[str]) -> Offsets:
     places = np.minimum(np.searchsorted(items, needles), len(items) - 1)
     found[fits] = np.where(items[places] == needles, places, -1)
     return found
-
-
-def fold_in(model: Model, history: History, context: Context = NOTHING_ELSE) -> Floats64:
-    """(f,) the member's vector: the closed-form user step of ALS; zero for an empty history."""
-    taste = personal.taste(history, context, model.settings.ageing)
-    return _solve(model, positions(model, taste.skus), taste.evidence)
-
-
-def _solve(model: Model, at: Offsets, evidence: Floats64) -> Floats64:
-    """`(YtY + Yt (C - I) Y + reg I)^-1 Yt C p` over the items with evidence.
-
-    p is 1 where the evidence is above 0, else 0; the confidence is alpha times its size.
-    """
-    held = at >= 0
-    if not held.any():
-        return np.zeros(model.factors.shape[1])
-    known = model.factors[at[held]].astype(np.float64)
-    confidence = model.settings.alpha * np.abs(evidence[held])
-    liked = confidence * (evidence[held] > 0)
-    return np.asarray(np.linalg.solve(_normal(model, known, confidence), liked @ known))
-
-
-def _normal(model: Model, known: Floats64, confidence: Floats64) -> Floats64:
-    left = model.gram + known.T @ ((confidence - 1)[:, None] * known)
-    left[np.diag_indices_from(left)] += model.settings.regularization
-    return left
 
 
 class _Asked(NamedTuple):
@@ -457,8 +402,7 @@ def collaborative_for(model: Model, at: Offsets, evidence: Floats64, length: int
     """(length,) preferences as the collaborative part has them, 0 for what it does not know."""
     found = np.zeros(length, dtype=np.float32)
     if model.weights.collaborative:
-        vector = _solve(model, at, evidence).astype(np.float32)
-        np.matmul(model.factors, vector, out=found[: len(model.items)])
+        found[: len(model.items)] = parts.scores(model.collaborative, at, evidence)
     return found
 
 
@@ -585,17 +529,18 @@ def _shares(model: Model, scores: Scores, where: Offsets) -> Floats64:
 
 
 def _contributions(model: Model, at: Offsets, evidence: Floats64, where: Offsets) -> Floats64:
-    """(picks, evidence) what each piece of evidence adds to the preference for each pick."""
+    """(picks, evidence) what each piece of evidence that may be named adds to each preference."""
     found = np.zeros((len(where), len(at)))
-    held = np.flatnonzero((at >= 0) & (evidence != 0))
+    held = np.flatnonzero((at >= 0) & (evidence > 0))
     inside = np.flatnonzero(where < len(model.items))
     if not len(held) or not len(inside) or not model.weights.collaborative:
         return found
-    known = model.factors[at[held]].astype(np.float64)
-    confidence = model.settings.alpha * np.abs(evidence[held])
-    wanted = model.factors[where[inside]].astype(np.float64)
-    solved = np.linalg.solve(_normal(model, known, confidence), wanted.T)
-    found[np.ix_(inside, held)] = (known @ solved).T * confidence * (evidence[held] > 0)
+    targets = where[inside]
+    said = parts.contributions(model.collaborative, at, evidence, targets)
+    # Of what may be named only: enough people bought the two.
+    named = parts.because(model.collaborative, at, evidence, targets, BECAUSE_MAX)
+    for row, columns in enumerate(named):
+        found[inside[row], columns] = said[row, columns]
     return found
 
 
@@ -672,16 +617,13 @@ def popular(
 
 
 def similar(model: Model, sku: str, limit: int) -> list[Pick]:
-    """Items nearest to one by cosine of their vectors, best first, without itself.
+    """Items nearest to one, best first, without itself: of those that enough people bought with it.
 
     An item that the model does not hold gives an empty list. Limits and errors are those of `rank`.
     """
-    (at,) = positions(model, [sku])
+    (at,) = positions(model, [sku]).tolist()
     count = _limit(limit)
     if at < 0:
         return []
-    lengths = np.sqrt(np.einsum("nf,nf->n", model.factors, model.factors))
-    cosine = model.factors @ model.factors[at] / np.maximum(lengths * lengths[at], 1e-12)
-    cosine[at] = -np.inf
-    best = [n for n in best_first(cosine, count).tolist() if cosine[n] > 0]
-    return [Pick(model.items[n].decode(), float(cosine[n]), "collaborative") for n in best]
+    found = parts.nearest(model.collaborative, at, count)
+    return [Pick(model.items[n].decode(), value, "collaborative") for n, value in found]

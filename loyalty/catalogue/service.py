@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from marshmallow import Schema, ValidationError
 
-from loyalty.catalogue.model import Price, Product, Store
-from loyalty.catalogue.schemas import ProductSchema, StoreSchema, zone_exists
+from loyalty.catalogue.model import (
+    Counted,
+    CountedInFutureError,
+    Price,
+    Product,
+    Store,
+    place_of,
+)
+from loyalty.catalogue.schemas import ProductSchema, StockSchema, StoreSchema, zone_exists
 from loyalty.kit.errors import ConflictError, FieldError, InvalidError
 from loyalty.kit.fields import flatten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
+    from loyalty.catalogue.stock import StockStore
     from loyalty.catalogue.store import CatalogueStore
 
 MISTAKES_MAX = 20
+# A sender's clock may be that much ahead of ours.
+AHEAD_MAX = timedelta(minutes=5)
 _PRODUCT = ProductSchema()
 _STORE = StoreSchema()
+_STOCK = StockSchema()
 
 
 class InvalidLinesError(InvalidError):
@@ -45,7 +58,7 @@ def put_products(lines: Iterable[bytes], *, catalogue: CatalogueStore) -> int:
     products = []
     for each in checked_lines(lines, _PRODUCT).values():
         price = Price(**each.pop("price")) if each["price"] else each.pop("price")
-        products.append(Product(price=price, **each))
+        products.append(Product(price=price, tags=tuple(each.pop("tags")), **each))
     catalogue.put_products(products)
     return len(products)
 
@@ -64,6 +77,33 @@ def put_stores(lines: Iterable[bytes], *, catalogue: CatalogueStore) -> int:
             raise UnknownTimeZoneError(f"Line {number}.", errors=(mistake,))
     catalogue.put_stores([Store(**each) for each in documents.values()])
     return len(documents)
+
+
+def put_stock(lines: Iterable[bytes], *, stock: StockStore, at: datetime) -> int:
+    """Keep what was counted; how many lines. An older count never undoes a newer one.
+
+    Raises:
+        InvalidLinesError: with the line and the field of each mistake; nothing was written.
+        CountedInFutureError: with the line; nothing was written.
+    """
+    documents = checked_lines(lines, _STOCK)
+    for number, each in documents.items():
+        if each.get("counted_at", at) > at + AHEAD_MAX:
+            mistake = FieldError(f"{number}.counted_at", "Lies in the future.")
+            raise CountedInFutureError(f"Line {number}.", errors=(mistake,))
+    stock.put(_counted(each, at) for each in documents.values())
+    return len(documents)
+
+
+def _counted(line: dict[str, Any], at: datetime) -> Counted:
+    quantity = line.get("quantity")
+    return Counted(
+        sku=line["sku"],
+        place=place_of(line.get("store"), line.get("channel")),
+        available=quantity > 0 if quantity is not None else line["available"],
+        quantity=quantity,
+        counted_at=line.get("counted_at", at),
+    )
 
 
 def checked_lines(lines: Iterable[bytes], schema: Schema) -> dict[int, dict[str, Any]]:

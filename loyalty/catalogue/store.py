@@ -13,17 +13,22 @@ from loyalty.catalogue.model import Price, Product, ProductNotFoundError, Restri
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import TypeAlias
 
     from pymongo.collection import Collection
     from pymongo.database import Database
 
     from loyalty.kit.mongo import Document
 
+    Selector: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
+
 CHUNK = 1000
 # A till's baskets repeat the same products; a change of one is seen within this time.
 PRODUCT_SECONDS_MAX = 5.0
 PRODUCTS_KNOWN_MAX = 50_000
 STORES_KNOWN_MAX = 10_000
+SELECTED_MAX = 200_000
+SELECTIONS_KNOWN_MAX = 50
 
 
 class CatalogueStore:
@@ -37,7 +42,9 @@ class CatalogueStore:
         self._known_since = float("-inf")
         self._known_stores: dict[str, Store | None] = {}
         self._stores_since = float("-inf")
-        self._restrictions = Restrictions(frozenset(), frozenset(), frozenset())
+        self._restrictions = Restrictions()
+        self._selections: dict[Selector, frozenset[str]] = {}
+        self._selected_since = float("-inf")
         self._restricted_since = float("-inf")
 
     def create_indexes(self) -> None:
@@ -47,13 +54,17 @@ class CatalogueStore:
             name="restricted",
             partialFilterExpression={"restricted": True},
         )
-        self._products.create_indexes([restricted])
+        # With the sku in it, so that a choice of products reads no product.
+        category = IndexModel([("category", ASCENDING), ("brand", ASCENDING), ("_id", ASCENDING)])
+        brand = IndexModel([("brand", ASCENDING), ("_id", ASCENDING)])
+        self._products.create_indexes([restricted, category, brand])
 
     def put_products(self, products: Iterable[Product]) -> None:
         """Insert or replace products, in chunks with a deadline each."""
         self._put(self._products, [_product_document(each) for each in products])
         self._known_since = float("-inf")
         self._restricted_since = float("-inf")
+        self._selected_since = float("-inf")
 
     def put_stores(self, stores: Iterable[Store]) -> None:
         """Insert or replace stores."""
@@ -116,12 +127,38 @@ class CatalogueStore:
             self._restricted_since = began
         return self._restrictions
 
+    def selection(self, categories: Sequence[str], brands: Sequence[str]) -> frozenset[str]:
+        """The skus below any of the categories and of any of the brands, at most 5 s ago.
+
+        An empty list stands for all; at most `SELECTED_MAX` skus.
+        """
+        if time.monotonic() - self._selected_since > PRODUCT_SECONDS_MAX:
+            self._selections, self._selected_since = {}, time.monotonic()
+        known, selector = self._selections, (tuple(categories), tuple(brands))
+        if selector not in known:
+            found = self._products.find(_selecting(*selector), {"_id": 1}).limit(SELECTED_MAX)
+            if len(known) >= SELECTIONS_KNOWN_MAX:
+                known.clear()
+            known[selector] = frozenset(each["_id"] for each in found)
+        return known.get(selector, frozenset())
+
     def _put(self, collection: Collection[Document], documents: list[Document]) -> None:
         for begin in range(0, len(documents), CHUNK):
             chunk = documents[begin : begin + CHUNK]
             writes = [ReplaceOne({"_id": each["_id"]}, each, upsert=True) for each in chunk]
             with pymongo.timeout(self._timeout_seconds * 5):
                 collection.bulk_write(writes, ordered=False)
+
+
+def _selecting(categories: Sequence[str], brands: Sequence[str]) -> Document:
+    query: Document = {}
+    if categories:
+        # "0" comes after "/": a range, because an index serves no pattern with an "or" in it.
+        below = [{"category": {"$gte": f"{each}/", "$lt": f"{each}0"}} for each in categories]
+        query["$or"] = [{"category": {"$in": list(categories)}}, *below]
+    if brands:
+        query["brand"] = {"$in": list(brands)}
+    return query
 
 
 def _restrictions(documents: Iterable[Document]) -> Restrictions:
@@ -132,6 +169,7 @@ def _restrictions(documents: Iterable[Document]) -> Restrictions:
         ),
         sensitive=frozenset(each["_id"] for each in found if each["sensitive"]),
         one_off=frozenset(each["_id"] for each in found if not each["rebuyable"]),
+        unavailable=frozenset(each["_id"] for each in found if not each["available"]),
     )
 
 
@@ -144,9 +182,11 @@ def _product_document(product: Product) -> Document:
         "brand": product.brand,
         "price": {"amount": price.amount, "currency": price.currency} if price else None,
         "image_url": product.image_url,
+        "url": product.url,
         "sensitive": product.sensitive,
         "rebuyable": product.rebuyable,
         "available": product.available,
+        "tags": list(product.tags),
         "restricted": product.sensitive or not (product.available and product.rebuyable),
     }
 
@@ -160,7 +200,10 @@ def _product(document: Document) -> Product:
         brand=document["brand"],
         price=Price(**price) if price else None,
         image_url=document["image_url"],
+        # A product that was put before there were links has none.
+        url=document.get("url"),
         sensitive=document["sensitive"],
         rebuyable=document["rebuyable"],
         available=document["available"],
+        tags=tuple(document.get("tags", ())),
     )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from loyalty.consent.store import ConsentStore
 
-__all__ = ["Answer", "Permit", "ask", "permit", "permits", "permits_for", "require"]
+__all__ = ["Answer", "Permit", "ask", "ask_each", "permit", "permits", "permits_for", "require"]
 
 
 class Answer(NamedTuple):
@@ -104,9 +104,30 @@ def ask(
     gpc: bool = False,
 ) -> Answer:
     """The same with whether the member has any record, so that nobody has to look it up again."""
-    standing = consents.standing_on(member_id, _flags(purpose, channel))
-    may = allows(standing, purpose, channel, at=at, gpc=gpc)
-    return Answer(Permit(member_id, purpose, channel) if may else None, standing.seq > 0)
+    uses = ((purpose, channel),)
+    return ask_each(member_id, uses, at=at, consents=consents, gpc=gpc)[0]
+
+
+def ask_each(
+    member_id: str,
+    uses: Sequence[tuple[str, str | None]],
+    *,
+    at: datetime,
+    consents: ConsentStore,
+    gpc: bool = False,
+) -> list[Answer]:
+    """The same for several uses of one member's data, decided on one read: an answer a use."""
+    flags = tuple(flag for purpose, channel in uses for flag in _flags(purpose, channel))
+    standing = consents.standing_on(member_id, flags)
+    return [
+        Answer(
+            Permit(member_id, purpose, channel)
+            if allows(standing, purpose, channel, at=at, gpc=gpc)
+            else None,
+            standing.seq > 0,
+        )
+        for purpose, channel in uses
+    ]
 
 
 def require(

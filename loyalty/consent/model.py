@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 PERSONALISATION = "personalisation"
+# Explicit, Art. 9(2)(a) GDPR: opens nothing without `PERSONALISATION`.
+SENSITIVE_PERSONALISATION = "sensitive_personalisation"
 MARKETING = "marketing"
 SOCIAL_ENGAGEMENT = "social_engagement"
 STAFF_VIEW = "staff_view"
@@ -28,6 +30,7 @@ SECURITY = "security"
 # The built-in purposes that hang on consent.
 PURPOSES = (
     PERSONALISATION,
+    SENSITIVE_PERSONALISATION,
     MARKETING,
     SOCIAL_ENGAGEMENT,
     STAFF_VIEW,

@@ -117,6 +117,37 @@ class ConsentStore:
         found = self._consents.aggregate(pipeline)
         return {each["_id"]: standing_of(each) for each in found}
 
+    def standings_before(self, moment: datetime, member_ids: Sequence[str]) -> dict[str, Standing]:
+        """Where some members stood at a moment; who had decided nothing by then is missing."""
+        order = [("seq", DESCENDING)]
+        found = {
+            each: self._consents.find_one(
+                {"member": each, "recorded_at": {"$lt": moment}}, _STANDING, sort=order
+            )
+            for each in member_ids
+        }
+        return {each: standing_of(record) for each, record in found.items() if record}
+
+    def refusing_since(self, moment: datetime, *, page: int) -> Iterator[list[str]]:
+        """Members with a refusal, a withdrawal, an objection or a restriction since a moment.
+
+        In pages, each member once a page; what they think now has to be asked.
+        """
+        query = {
+            "_id": {"$gte": ObjectId.from_datetime(moment)},
+            "recorded_at": {"$gte": moment},
+            "$or": [{"decisions.granted": False}, {"restricted": True}],
+        }
+        found = self._consents.find(query, {"member": 1, "_id": 0}).sort("_id", ASCENDING)
+        seen: dict[str, None] = {}
+        for each in found:
+            seen[each["member"]] = None
+            if len(seen) == page:
+                yield list(seen)
+                seen = {}
+        if seen:
+            yield list(seen)
+
     def append(self, record: Record) -> str:
         """Append a record on top of the one that it names; its hash.
 

@@ -16,6 +16,7 @@ from loyalty.consent.model import (
     MARKETING,
     PERSONALISATION,
     RIGHTS,
+    SENSITIVE_PERSONALISATION,
     STAFF_VIEW,
 )
 
@@ -49,7 +50,7 @@ USES: dict[str, Use] = {
     "loyalty.audit.upkeep.redate": _PROGRAMME,
     "loyalty.batches.service._replays": _PROGRAMME,
     "loyalty.consent.due.due": _RIGHTS,
-    "loyalty.consent.gate.ask": _RIGHTS,
+    "loyalty.consent.gate.ask_each": _RIGHTS,
     "loyalty.consent.gate.permits_for": _RIGHTS,
     "loyalty.consent.opt_in.confirm": _RIGHTS,
     "loyalty.consent.opt_in.look": _RIGHTS,
@@ -140,9 +141,26 @@ USES: dict[str, Use] = {
     "loyalty.web.backing.unsubscribe": _RIGHTS,
     "loyalty.web.backing.withdraw_all": _RIGHTS,
     "loyalty.web.rights.require_staying": _RIGHTS,
-    "recommend.jobs.agreed_baskets": Use((PERSONALISATION,)),
-    "recommend.picks._addresses": Use((MARKETING,), "recommend.picks._agreed"),
-    "recommend.picks._ready": Use((PERSONALISATION, MARKETING), "recommend.picks._agreed"),
+    "recommend.experiments.results._facts": Use((PERSONALISATION,)),
+    "recommend.experiments.results.results": Use(
+        (PERSONALISATION,), "recommend.experiments.results._facts"
+    ),
+    "recommend.bulk.exports._next_part": Use(
+        (PERSONALISATION, MARKETING), "recommend.bulk.stream.agreed_of"
+    ),
+    "recommend.bulk.stream._addresses": Use((MARKETING,), "recommend.bulk.stream.agreed_of"),
+    "recommend.bulk.stream.draw": Use(
+        (PERSONALISATION, MARKETING), "recommend.bulk.stream.agreed_of"
+    ),
+    "recommend.feedback.service._kept": Use((PERSONALISATION,)),
+    "recommend.feedback.service._written": Use(
+        (PERSONALISATION,), "recommend.feedback.service._kept"
+    ),
     "recommend.service.Popularity._make": Use((PERSONALISATION,)),
-    "recommend.service.recommend": Use((PERSONALISATION,)),
+    "recommend.training.reading.agreed_baskets": Use((PERSONALISATION,)),
+    # Who is to be left out from now on, as a number.
+    "recommend.training.withdrawals._turned": _RIGHTS,
+    "recommend.training.withdrawals.withdrawn_since": _RIGHTS,
+    "recommend.training.withdrawals.withdrew_meanwhile": _RIGHTS,
+    "recommend.service._asked": Use((PERSONALISATION, SENSITIVE_PERSONALISATION)),
 }

@@ -187,6 +187,16 @@ class Journey:
         for sku, *names, brand in wanted[columns].fillna("").itertuples(index=False):
             yield _product(str(sku), names, brand, prices[sku])
 
+    def purchases(self) -> dict[str, list[str] | list[datetime]]:
+        """Columns member, item, basket and at, a line an item, for `carnet evaluate`."""
+        number, basket, at, _, sku, *_ = self._columns()
+        return {
+            "member": [f"CJ{each:06}" for each in number],
+            "item": sku,
+            "basket": basket,
+            "at": [datetime.fromtimestamp(each, UTC) for each in at],
+        }
+
     def stores(self) -> list[Store]:
         """The stores that sold something."""
         ids = sorted(self._baskets["store_id"].astype(str).unique())

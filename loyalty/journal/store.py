@@ -8,6 +8,7 @@ was erased.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
 from bson import ObjectId
@@ -60,6 +61,13 @@ class PastBasket(NamedTuple):
     store: str | None
     quantities: dict[str, int]
     is_return: bool = False
+
+
+class Sale(NamedTuple):
+    """What a purchase came to: when, and minor units by sku; negative for a return."""
+
+    occurred_at: datetime
+    amounts: dict[str, int]
 
 
 class JournalStore:
@@ -325,10 +333,41 @@ class JournalStore:
     ) -> dict[str, list[PastBasket]]:
         """The same of many members; who has none is missing.
 
-        A read each, because one for all would go through the whole past of every member.
+        One read goes through all of them in the index's own order; it is begun anew behind each
+        member whose past is longer than the limit, so that the rest of that past is not read.
         """
-        found = {each.member_id: self.history(each, limit=limit, since=since) for each in permits}
-        return {member_id: baskets for member_id, baskets in found.items() if baskets}
+        found: dict[str, list[PastBasket]] = {}
+        left: Sequence[str] = sorted({each.member_id for each in permits})
+        while left:
+            left = self._read_newest(left, limit, found)
+        within = (
+            (member_id, [each for each in baskets if since is None or each.occurred_at >= since])
+            for member_id, baskets in found.items()
+        )
+        return {member_id: baskets for member_id, baskets in within if baskets}
+
+    def _read_newest(
+        self, member_ids: Sequence[str], limit: int, found: dict[str, list[PastBasket]]
+    ) -> Sequence[str]:
+        """Read up to the first member with more than the limit; whom it leaves to be read."""
+        query = {"member": {"$in": member_ids}, "kind": {"$in": ["purchase", "return"]}}
+        order = [("member", ASCENDING), ("seq", DESCENDING)]
+        # A batch is what is read in vain of a longer past, at most: it holds one entry too many.
+        with self._journal.find(query, _BASKET).sort(order).batch_size(limit + 1) as documents:
+            for document in documents:
+                member_id = document["member"]
+                baskets = found.setdefault(member_id, [])
+                if len(baskets) >= limit:
+                    return member_ids[bisect_right(member_ids, member_id) :]
+                baskets.append(_past_basket(document))
+        return ()
+
+    def sales(self, permit: Permit, *, limit: int, since: datetime) -> list[Sale]:
+        """What a member's newest purchases and returns since a time came to, newest first."""
+        query = {"member": permit.member_id, "kind": {"$in": ["purchase", "return"]}}
+        found = self._journal.find(query, _SALE).sort("seq", DESCENDING).limit(limit)
+        sales = (_sale(each) for each in found)
+        return [each for each in sales if each.occurred_at >= since]
 
     def has_bought(self, member_id: str) -> bool:
         """Whether a member ever bought anything, or brought it back."""
@@ -379,6 +418,23 @@ _BASKET = {
     "activity.lines.quantity": 1,
     "activity.returned": 1,
 }
+
+
+_SALE = {
+    "_id": 0,
+    "occurred_at": 1,
+    "activity.lines.sku": 1,
+    "activity.lines.amount": 1,
+    "activity.returned": 1,
+}
+
+
+def _sale(document: Document) -> Sale:
+    activity, amounts = document["activity"], dict[str, int]()
+    for sign, lines in ((1, activity.get("lines", ())), (-1, activity.get("returned", ()))):
+        for line in lines:
+            amounts[line["sku"]] = amounts.get(line["sku"], 0) + sign * line["amount"]
+    return Sale(document["occurred_at"], amounts)
 
 
 def _past_basket(document: Document) -> PastBasket:

@@ -117,6 +117,22 @@ class QueryWhole(Whole):
         return super().read(int(value))
 
 
+class Number(Strict, fields.Float):
+    """A number between two bounds, both included; neither `true` nor "1" nor NaN."""
+
+    def __init__(self, minimum: float, maximum: float, **kwargs: Any) -> None:
+        super().__init__(validate=validate.Range(minimum, maximum), **kwargs)
+        self._minimum, self._maximum = minimum, maximum
+
+    def read(self, value: Any) -> float:
+        """The number."""
+        if type(value) not in (int, float):
+            raise ValidationError("Must be a number.")
+        if not self._minimum <= value <= self._maximum:
+            raise ValidationError(f"Must be between {self._minimum} and {self._maximum}.")
+        return float(value)
+
+
 class Flag(Strict, fields.Boolean):
     """`true` or `false`, not a word or a number for it."""
 
@@ -211,6 +227,26 @@ class Items(fields.List[Any]):
         for validator in self.validators:
             validator(value)
         return value
+
+
+class QueryItems(Items):
+    """A list in a query string: the name given several times, or once with commas between.
+
+    Empty items are passed over, so that `cart=` is an empty cart; what comes twice counts once.
+    """
+
+    def __init__(self, inner: Text, length_max: int, **kwargs: Any) -> None:
+        kwargs.setdefault("load_default", ())
+        super().__init__(inner, length_max, **kwargs)
+
+    def sized(self, value: Any) -> list[Any]:
+        """The items, none empty and none twice."""
+        return super().sized(_pieces(value))
+
+
+def _pieces(given: list[str]) -> list[str]:
+    pieces = given[0].split(",") if len(given) == 1 else given
+    return list(dict.fromkeys(piece for piece in pieces if piece))
 
 
 def flatten(messages: Any, place: Sequence[str] = ()) -> list[tuple[str, str]]:

@@ -32,7 +32,7 @@ from loyalty.kit.errors import (
     UnavailableError,
     UnsupportedMediaError,
 )
-from loyalty.kit.fields import flatten
+from loyalty.kit.fields import QueryItems, flatten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Mapping
@@ -164,9 +164,11 @@ class StrictParser(FlaskParser):
         Raises:
             InvalidError: with each mistake and its place.
         """
-        read = self._read_query if location == "query" else self._read_json
+        given = req or request
+        is_query = location == "query"
+        read = self._read_query(given, argmap.fields) if is_query else self._read_json(given)
         try:
-            return argmap.load(read(req or request))
+            return argmap.load(read)
         except ValidationError as error:
             raise invalid(error.messages) from error
 
@@ -179,12 +181,15 @@ class StrictParser(FlaskParser):
         except orjson.JSONDecodeError as error:
             raise MalformedError(f"The body is not valid JSON: {error}.") from error
 
-    def _read_query(self, req: Any) -> dict[str, str]:
-        """The query; a name that comes twice is refused, for it would mean two things."""
+    def _read_query(self, req: Any, known: Mapping[str, Any]) -> dict[str, str | list[str]]:
+        """The query; a name that comes twice is refused unless it is a list's."""
+        query: dict[str, str | list[str]] = {}
         for name, values in req.args.lists():
-            if len(values) > 1:
+            is_list = isinstance(known.get(name), QueryItems)
+            if len(values) > 1 and not is_list:
                 raise invalid({name: ["Is given more than once."]})
-        return dict(req.args.items())
+            query[name] = values if is_list else values[0]
+        return query
 
 
 def invalid(messages: Any) -> InvalidError:

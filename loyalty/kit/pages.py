@@ -41,10 +41,15 @@ def documented(*types: str) -> dict[str, Any]:
 
 
 def page(template: str, **values: Any) -> Response:  # noqa: ANN401  # what the template shows
-    """A page, from a template's path inside `loyalty`."""
-    text = _environment().get_template(template).render(**values)
+    """A page, from a template's path inside `loyalty`, or `package:path` inside another."""
+    text = render(template, **values)
     headers = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}
     return Response(text, content_type=f"{HTML_TYPE}; charset=utf-8", headers=headers)
+
+
+def render(template: str, **values: Any) -> str:  # noqa: ANN401  # what the template shows
+    """The text of a page: whole in itself, so that it can be kept as a file."""
+    return _environment().get_template(template).render(**values)
 
 
 def sheet(name: str, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Response:
@@ -67,4 +72,5 @@ def _environment() -> Environment:
 
 
 def _source(name: str) -> str:
-    return resources.files("loyalty").joinpath(name).read_text(encoding="utf-8")
+    package, _, path = name.rpartition(":")
+    return resources.files(package or "loyalty").joinpath(path).read_text(encoding="utf-8")

@@ -30,7 +30,16 @@ class Settings:
     body_bytes_max: int = 1_000_000
     bulk_bytes_max: int = 32_000_000
     database_timeout_seconds: float = 2.0
-    model_factors: int = 32
+    model_factors: int = 256
+    # When the model is trained anew by itself; 0: never for that.
+    model_retrain_withdrawals: int = 1
+    model_retrain_hours: float = 24.0
+    # Differential privacy of what members share in the model: see docs/model-privacy.md.
+    model_privacy: str = "plain"
+    model_epsilon: float = 1.0
+    model_epsilon_total: float = 8.0
+    model_epsilon_days: int = 0
+    model_delta: float = 1e-6
     jobs_at_once: int = 1
     # The master keys' KMS; without it a file of the data directory.
     kms_file: Path | None = None
@@ -101,7 +110,14 @@ def _own(env: Env) -> dict[str, Any]:
             "database_timeout_seconds": env.float(
                 "DATABASE_TIMEOUT_SECONDS", 2.0, validate=validate.Range(0.1, 60)
             ),
-            "model_factors": env.int("MODEL_FACTORS", 32, validate=validate.Range(4, 512)),
+            "model_factors": env.int("MODEL_FACTORS", 256, validate=validate.Range(4, 512)),
+            "model_retrain_withdrawals": env.int(
+                "MODEL_RETRAIN_WITHDRAWALS", 1, validate=validate.Range(0, 1_000_000)
+            ),
+            "model_retrain_hours": env.float(
+                "MODEL_RETRAIN_HOURS", 24.0, validate=validate.Range(0, 8760)
+            ),
+            **_privacy(env),
             "jobs_at_once": env.int("JOBS_AT_ONCE", 1, validate=validate.Range(0, 16)),
             "kms_file": env.path("KMS_FILE", None),
             "admin_uri": env.str("ADMIN_URI", ""),
@@ -109,3 +125,21 @@ def _own(env: Env) -> dict[str, Any]:
             "public_url": env.str("PUBLIC_URL", ""),
             "embed_origins": tuple(env.list("EMBED_ORIGINS", [])),
         }
+
+
+def _privacy(env: Env) -> dict[str, Any]:
+    """The privacy of the model, read where `CARNET_` is the prefix already."""
+    found: dict[str, Any] = {
+        "model_privacy": env.str(
+            "MODEL_PRIVACY", "plain", validate=validate.OneOf(["plain", "dp"])
+        ),
+        "model_epsilon": env.float("MODEL_EPSILON", 1.0, validate=validate.Range(0.01, 20)),
+        "model_epsilon_total": env.float(
+            "MODEL_EPSILON_TOTAL", 8.0, validate=validate.Range(0.01, 100)
+        ),
+        "model_epsilon_days": env.int("MODEL_EPSILON_DAYS", 0, validate=validate.Range(0, 3650)),
+        "model_delta": env.float("MODEL_DELTA", 1e-6, validate=validate.Range(1e-12, 1e-3)),
+    }
+    if found["model_epsilon"] > found["model_epsilon_total"]:
+        raise SettingsError("CARNET_MODEL_EPSILON is above CARNET_MODEL_EPSILON_TOTAL.")
+    return found

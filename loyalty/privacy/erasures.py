@@ -75,8 +75,13 @@ class ErasureStore:
             [
                 IndexModel([("member_id", ASCENDING)], name="member", unique=True),
                 IndexModel([("done_at", ASCENDING), ("begun_at", ASCENDING)], name="done"),
+                IndexModel([("begun_at", ASCENDING)], name="begun"),
             ]
         )
+
+    def begun_since(self, moment: datetime) -> int:
+        """How many erasures began since a moment."""
+        return self._erasures.count_documents({"begun_at": {"$gte": moment}})
 
     def begin(
         self,

@@ -202,6 +202,14 @@ _EN = Words(
             "until the message has expired",
             "the shop's tool that sends messages",
         ),
+        "picks": Category(
+            "Products chosen for you, to be sent to you",
+            "To write to you about what may interest you, as you agreed.",
+            "consent (Art. 6(1)(a) GDPR)",
+            "this programme, from what you bought if you agreed to that, else what is popular",
+            "24 hours at most",
+            "the shop's tool that sends e-mails, while you agree to them",
+        ),
         "access_log": Category(
             "Who looked at your data",
             "To find misuse.",
@@ -209,6 +217,14 @@ _EN = Words(
             "this programme",
             "400 days at most",
             "you and the shop's staff who look after data protection",
+        ),
+        "feedback": Category(
+            "What you looked at",
+            "To show you what suits you, while you agree to that.",
+            "consent (Art. 6(1)(a) GDPR)",
+            "what you did on the shop's pages, in its app and its e-mails",
+            "13 months at most, unless the shop says otherwise",
+            _EN_SHOP,
         ),
         "retention": Category(
             "Warnings before an account that nobody uses is erased",
@@ -387,6 +403,14 @@ _FR = Words(
             "jusqu’à l’expiration du message",
             "l’outil d’envoi de messages de l’enseigne",
         ),
+        "picks": Category(
+            "Produits choisis pour vous, à vous envoyer",
+            "Pour vous écrire au sujet de ce qui peut vous intéresser, comme vous l’avez accepté.",
+            "consentement (art. 6, § 1, point a) du RGPD)",
+            "ce programme : vos achats si vous l’avez accepté, sinon les meilleures ventes",
+            "24 heures au plus",
+            "l’outil d’envoi d’e-mails de l’enseigne, tant que vous l’acceptez",
+        ),
         "access_log": Category(
             "Qui a consulté vos données",
             "Pour détecter les abus.",
@@ -394,6 +418,14 @@ _FR = Words(
             "ce programme",
             "400 jours au plus",
             "vous-même et le personnel de l’enseigne chargé de la protection des données",
+        ),
+        "feedback": Category(
+            "Ce que vous avez regardé",
+            "Pour vous montrer ce qui vous correspond, tant que vous y consentez.",
+            "consentement (art. 6, § 1, point a) du RGPD)",
+            "vos actions sur les pages de l’enseigne, dans son application et ses courriels",
+            "13 mois au plus, sauf indication contraire de l’enseigne",
+            _FR_SHOP,
         ),
         "retention": Category(
             "Avertissements avant l’effacement d’un compte inutilisé",

@@ -75,6 +75,11 @@ CATEGORIES: dict[str, Category] = {
         "without any activity; recommendations use the newer part of it only. After an erasure "
         "amounts and points by day stay for the accounts, without any link to a person",
     ),
+    "feedback": Category(
+        "which products a member looked at, clicked, put aside, reviewed and was shown",
+        "feedback_months",
+        "at most; kept with the consent to personalisation only, and used only while it holds",
+    ),
     "points": Category(
         "points, tiers, redemptions, gifts of points",
         "inactive_months",
@@ -98,6 +103,12 @@ CATEGORIES: dict[str, Category] = {
         "requests_months",
         "after the answer; of an erasure the certificate stays, without what was erased",
         protection=_SEALED,
+    ),
+    "picks": Category(
+        "products chosen for members who agreed to marketing, for the shop's e-mail tool; no "
+        "addresses",
+        kept="for 24 hours",
+        protection="sealed under a key for each export, which is destroyed when it expires",
     ),
     "messages": Category(
         "what the shop's e-mail tool is to send: links, codes, warnings",
@@ -126,16 +137,24 @@ CATEGORIES: dict[str, Category] = {
         kept=_SHOP,
         is_personal=False,
     ),
-    "catalogue": Category("products, stores, rewards, stock", kept=_SHOP, is_personal=False),
+    "catalogue": Category(
+        "products, stores, stock, rewards, rules of what is shown", kept=_SHOP, is_personal=False
+    ),
     "programme": Category("rules and their versions, budgets", kept=_SHOP, is_personal=False),
+    "models": Category(
+        "what goes with what and what is popular, learnt from members who agreed: products only",
+        kept="the newest few",
+        is_personal=False,
+    ),
     "configuration": Category(
-        "API keys as hashes, notices, purposes, rules of retention, tills' last numbers",
+        "API keys as hashes, notices, purposes, rules of retention, experiments, tills' last "
+        "numbers, what trainings have spent of the privacy budget",
         kept=_SHOP,
         is_personal=False,
     ),
 }
 # What of these words another module calls otherwise.
-ALIASES = {"contact": "identity", "browsing": "purchases", "social": "purchases"}
+ALIASES = {"contact": "identity", "browsing": "feedback", "social": "purchases"}
 
 # Collection -> categories. `vault:` stands before those of the keys' own database.
 COLLECTIONS: dict[str, tuple[str, ...]] = {
@@ -159,20 +178,31 @@ COLLECTIONS: dict[str, tuple[str, ...]] = {
     "coupon_uses": ("coupons",),
     "coupon_conflicts": ("coupons",),
     "messages": ("messages",),
+    "picks_exports": ("configuration",),
+    "picks_parts": ("picks",),
     "access_log": ("access",),
+    "feedback": ("feedback",),
+    "experiments": ("configuration",),
     "retention": ("configuration",),
     "retention_warnings": ("retention",),
     "privacy_requests": ("requests",),
     "identity_codes": ("requests",),
     "jobs": ("jobs",),
+    "model_versions": ("models",),
+    "model_current": ("models",),
+    "models.files": ("models",),
+    "models.chunks": ("models",),
     "tills": ("configuration",),
     "keys": ("configuration",),
     "meta": ("configuration",),
     "register": ("configuration",),
     "products": ("catalogue",),
     "stores": ("catalogue",),
+    "stock": ("catalogue",),
+    "merchandising": ("catalogue",),
     "program_versions": ("programme",),
     "budgets": ("programme",),
+    "privacy_ledger": ("configuration",),
     "vault:keys": ("keys",),
     "vault:erasures": ("requests",),
     "vault:peppers": ("configuration",),

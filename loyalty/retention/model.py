@@ -68,6 +68,9 @@ BOUNDS: dict[str, Bound] = {
     "requests_months": Bound(
         6, 120, 36, "Answered requests of members are kept for so long, as proof."
     ),
+    "feedback_months": Bound(
+        1, 36, 13, "What members looked at, clicked and were shown is kept for so long."
+    ),
 }
 
 
@@ -83,6 +86,7 @@ class Rules:
     messages_days: int = BOUNDS["messages_days"].default
     jobs_days: int = BOUNDS["jobs_days"].default
     requests_months: int = BOUNDS["requests_months"].default
+    feedback_months: int = BOUNDS["feedback_months"].default
     passive_engagements: tuple[str, ...] = PASSIVE_ENGAGEMENTS
 
     def period(self, name: str) -> int:

@@ -7,6 +7,7 @@ household for its name. A key is cached for a millisecond, so a shredded one ope
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -166,6 +167,12 @@ class Vault:
     def has_key(self, owner: str) -> bool:
         """Whether the owner has a key."""
         return self._keys.find_one({"keyAltNames": owner}, {"_id": 1}) is not None
+
+    def owners(self, prefix: str, *, limit: int) -> list[str]:
+        """Owners that have a key and whose id begins so, at most so many."""
+        query = {"keyAltNames": {"$regex": f"^{re.escape(prefix)}"}}
+        found = self._keys.find(query, {"keyAltNames": 1}).limit(limit)
+        return [each["keyAltNames"][0] for each in found]
 
     def rewrap(self, progress: Callable[[int, int], None]) -> int:
         """Wrap the keys anew that are not wrapped by the current master; how many were not.

@@ -39,7 +39,7 @@ def purposes(app: Flask) -> None:
         "members.lookup": PROGRAMME,
         "points.show_points": PROGRAMME,
         "points.post_purchase": PROGRAMME,
-        "personalisation.list_picks": "marketing",
+        "picks.list_picks": "marketing",
     }
     for endpoint, purpose in wanted.items():
         view: Any = app.view_functions[endpoint]

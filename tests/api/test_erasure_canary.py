@@ -18,7 +18,7 @@ from loyalty.accesslog.watch import Watch
 from loyalty.kit.clock import now
 from loyalty.kit.observe import configure_logs
 from loyalty.privacy.erasing import work
-from recommend.jobs import train_and_promote
+from recommend.training.service import train_and_promote
 from tests.api.test_erasing_points import club as club  # noqa: PLC0414  # a fixture
 from tests.api.test_erasing_points import lived
 from tests.builders import purchase_body, unique
@@ -103,6 +103,9 @@ def exercised(club: Api, member: str) -> None:
     club.call("POST", "/v1/batches", data=json.dumps(line) + "\n", headers=NDJSON, expect=200)
     share = {"external_id": "canary-share", "channel": "social", "type": "share", "member": member}
     club.post("/v1/engagements", share, expect=201)
+    act = {"kind": "click", "sku": "canary-sku", "channel": "web", "placement": "canary-place"}
+    shown = {"id": "canary-feedback", "member": member, **act}
+    club.post("/v1/feedback", {"events": [shown]}, expect=200)
     for read in ("", "/points", "/journal", "/consents/records", "/recommendations", "/requests"):
         club.get(f"{path}{read}", expect=200)
     club.post("/v1/members/lookup", {"identifier": line_of("email")}, expect=200)
@@ -165,9 +168,8 @@ def test_of_an_erased_member_nothing_is_left_anywhere(
     decided(club, member)
     lived(club, member, other, third)
     exercised(club, member)
-    train_and_promote(
-        parts.sources, root=settings.model_dir, factors=4, at=now(), progress=lambda *_: None
-    )
+    small = parts.trainer._replace(factors=4)
+    train_and_promote(small, at=now(), progress=lambda *_: None)
     told = exported(club, member)
     planted = set(re.findall(r"canary[ _.\w-]*", told, re.IGNORECASE))
     assert len(planted) > 20

@@ -144,7 +144,8 @@ def judge(case: Case[Any], response: Any, headers: dict[str, str], recorder: Any
     if response.status_code == 422 and response.json()["code"] == "key_reused":
         # The same external id came with another body: 422 by the API's own promise.
         excluded.append(positive_data_acceptance)
-    if case.path in {"/v1/batches", "/v1/consents/import"} and response.status_code == 200:
+    verdicts = {"/v1/batches", "/v1/consents/import", "/v1/feedback"}
+    if case.path in verdicts and response.status_code == 200:
         # A wrong line is refused by its verdict; the batch as a whole is well.
         excluded.append(negative_data_rejection)
     if "identifier_id" in case.path_parameters:

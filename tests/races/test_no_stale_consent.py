@@ -9,7 +9,7 @@ import orjson
 from loyalty.consent import gate, ledger, service
 from loyalty.consent.model import Decision
 from loyalty.kit.clock import now
-from recommend import picks
+from recommend.bulk import stream as picks
 
 if TYPE_CHECKING:
     import pytest
@@ -120,14 +120,14 @@ def test_who_withdraws_between_the_reading_and_the_sending_of_a_batch_is_left_ou
     shop: Api, parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     members = agreeing(parts, shop, 5)
-    ready = picks._ready
+    draw = picks.draw
 
     def withdrawn_meanwhile(*args: Any) -> Any:
-        found = ready(*args)
+        found = draw(*args)
         decide(parts, members[2], granted=False)
         return found
 
-    monkeypatch.setattr(picks, "_ready", withdrawn_meanwhile)
+    monkeypatch.setattr(picks, "draw", withdrawn_meanwhile)
     answer = shop.get(MAIL, expect=200)
     found = [orjson.loads(line)["member_id"] for line in answer.data.splitlines()]
     assert found == [*members[:2], *members[3:]]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ENTRIES = 300
 UNIQUE = {
+    ("experiments", "running"),
     ("journal", "member_seq"),
     ("journal", "mark"),
     ("members", "request_key"),
@@ -37,6 +38,7 @@ UNIQUE = {
     ("consents", "request_key"),
     ("notices", "number"),
     ("program_versions", "request_key"),
+    ("merchandising", "name_version"),
     ("coupon_campaigns", "number"),
     ("coupon_campaigns", "request_key"),
     ("coupon_batches", "campaign_seq"),
@@ -44,6 +46,8 @@ UNIQUE = {
     ("coupon_uses", "key"),
     ("jobs", "request_key"),
     ("jobs", "slot"),
+    ("picks_parts", "export_number"),
+    ("models.chunks", "files_id_1_n_1"),
     ("privacy_requests", "open_of_kind"),
     ("privacy_requests", "request_key"),
 }

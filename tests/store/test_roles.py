@@ -13,21 +13,24 @@ from click.testing import CliRunner
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from app import assemble, create_app, initialise, main
+from app import assemble, create_app, initialise, main, picks_kind
 from loyalty.access import model as keys
+from loyalty.jobs.runner import Runner
 from loyalty.kit.clock import now
 from loyalty.kit.mongo import connect, is_refused
 from loyalty.kit.settings import Settings
 from loyalty.members.rotation import IdentifierRotation, rotate_pepper
 from loyalty.vault.peppers import Peppers
 from loyalty.vault.roles import SERVICE, SERVICE_VAULT, roles_of
+from recommend.artefact import Shelf
+from recommend.service import Popularity
 from tests.api.test_batches import upload
 from tests.api.test_coupons import CHECK, REDEMPTIONS, made, showing, using
 from tests.api.test_redeeming import OFF, act, paying, put, redeem
 from tests.api.test_returning import back
 from tests.api.test_simulating import finished
 from tests.api.test_transferring import transfer
-from tests.builders import Api, program_document, purchase_body, unique
+from tests.builders import NOON, Api, program_document, purchase_body, unique
 from tests.guarded import as_user, guarded
 
 if TYPE_CHECKING:
@@ -169,6 +172,14 @@ class TestTheServiceRuns:
             path = f"/v1/members/{member}/recommendations"
             api.get(path, query_string={"channel": "web"}, expect=200)
 
+    def test_feedback(self, guarded_shop: Api) -> None:
+        api, member = guarded_shop, member_of(guarded_shop)
+        api.consent(member, "personalisation")
+        act = {"id": unique("event"), "kind": "click", "sku": "milk", "channel": "web"}
+        for status in ("recorded", "replayed"):
+            body = {"events": [{**act, "member": member}]}
+            assert api.post("/v1/feedback", body, expect=200).get_json()[status] == 1
+
     def test_catalogue_and_jobs(self, guarded_shop: Api, guarded_parts: Parts) -> None:
         api = guarded_shop
         member_of(api)
@@ -179,6 +190,25 @@ class TestTheServiceRuns:
         assert finished(api, guarded_parts, job.get_json())["status"] == "done"
         api.get("/v1/program/liability", expect=200)
         assert api.get("/health/ready", expect=200)
+
+    def test_picks_for_audiences(
+        self, guarded_shop: Api, guarded_parts: Parts, guarded_settings: Settings
+    ) -> None:
+        api, parts, member = guarded_shop, guarded_parts, member_of(guarded_shop)
+        api.consent(member, "marketing", channel="email")
+        served = Shelf(guarded_settings.model_dir), Popularity(parts.sources)
+        runner = Runner(parts.jobs, picks_kind(guarded_settings, parts, *served))
+        ids = []
+        for _ in range(2):
+            asked = api.post("/v1/picks/exports", {"channel": "email"}, expect=202)
+            ids.append(asked.get_json()["id"])
+            assert runner.run_one()
+            answer = api.get(f"/v1/picks/exports/{ids[-1]}/download", expect=200)
+            assert member in answer.get_data(as_text=True)
+            past = {"$set": {"expires_at": NOON}}
+            parts.eraser_database["picks_exports"].update_many({}, past)
+        # The job destroys the key of what has expired, which the service itself may not.
+        assert [parts.vault.has_key(each) for each in ids] == [False, True]
 
 
 def is_refused_by_the_server(attempt: Callable[[], object]) -> bool:

@@ -21,6 +21,7 @@ def test_a_product_needs_a_sku_and_a_name_only() -> None:
         "brand": "",
         "price": None,
         "image_url": None,
+        "url": None,
         "sensitive": False,
         "rebuyable": True,
         "available": True,

@@ -33,21 +33,33 @@ READERS = {
         "page",
         "recent",
         "related",
+        "sales",
         "restating",
         "standings",
     },
     "members": {"about", "addresses", "get"},
     "scan": {"documents", "entries", "heads", "heads_page"},
-    "consents": {"page", "said", "standing", "standings", "standing_on", "get"},
+    "consents": {
+        "get",
+        "page",
+        "refusing_since",
+        "said",
+        "standing",
+        "standing_on",
+        "standings",
+        "standings_before",
+    },
     "outbox": {"waiting", "held"},
     "requests": {"get", "page", "open_of", "held", "to_erase"},
     "accesslog": {"page", "held"},
+    "feedback": {"exposures", "scan", "seen", "signals", "signals_of", "held"},
     "households": {"of", "get", "pool_of", "held"},
     "referrals": {"of", "code_of", "by_code", "held"},
     "rewards": {"taken", "held"},
+    "exports": {"drafts", "held"},
     "holder": {"held"},
 }
-GATES = {"ask", "permit", "permits", "permits_for", "require"}
+GATES = {"ask", "ask_each", "permit", "permits", "permits_for", "require"}
 ROOT = Path(__file__).parents[2]
 
 

@@ -1,0 +1,1 @@
+"""What members did on products, as their devices and the shop report it: only with consent."""

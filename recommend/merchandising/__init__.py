@@ -1,0 +1,1 @@
+"""What the shop wants to be shown, as data: lifted, sunk, pinned, hidden, mixed."""

@@ -1,0 +1,1 @@
+"""Reports on models: said once as plain values, shown as a page and on a terminal."""
