@@ -296,7 +296,8 @@ def _implicit_seconds(model: models.Model, histories: Sequence[models.History]) 
     rows, columns = zip(*bought, strict=True)
     shape = (len(histories), len(positions))
     counts = sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape)
-    vectors = np.array(model.collaborative.taste)
+    part = model.collaborative
+    vectors = np.array(part.taste if part.taste.size else part.smooth)
     peer = AlternatingLeastSquares(factors=vectors.shape[1], num_threads=1)
     peer.item_factors = vectors
     peer.user_factors = np.zeros((shape[0], vectors.shape[1]), np.float32)

@@ -18,8 +18,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from recommend.choose import choose
 from recommend.dataset import build, hold_out
-from recommend.evaluate import choose_weights, measure, served
+from recommend.evaluate import measure, served
 from recommend.files import read
 from recommend.model import Settings, train
 from recommend.privacy.accounting import cost_of
@@ -79,8 +80,8 @@ def main(  # noqa: PLR0917  # options of a command
 
 
 def _plain(settings: Settings, dataset: Dataset) -> Model:
-    choice = choose_weights(dataset, settings, settings.seed)
-    return train(dataset, settings, choice.weights)
+    choice = choose(dataset, settings, settings.seed)
+    return train(dataset, choice.settings or settings, choice.weights, start=choice.model)
 
 
 def _guarded(

@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from recommend.choose import Choice, choose
 from recommend.dataset import HOLD_OUT_BASKETS_MIN, matrix, subset
-from recommend.evaluate import Choice, choose_weights
 from recommend.measures import (
     METRICS,
     NOWHERE,
@@ -339,9 +339,16 @@ def _chosen(
 ) -> tuple[Settings, Choice]:
     """The one place that knows how settings and weights are chosen."""
     progress("Choose", 0, 1)
-    choice = choose_weights(task.choosing, settings, seed, k=k, threads=threads)
+    choice = choose(
+        task.choosing,
+        settings,
+        seed,
+        k=k,
+        threads=threads,
+        progress=lambda done, total: progress("Choose", done, total),
+    )
     progress("Choose", 1, 1)
-    return settings, choice
+    return choice.settings or settings, choice
 
 
 def _ranked(
@@ -359,6 +366,7 @@ def _ranked(
         task.history,
         settings,
         choice.weights,
+        start=choice.model,
         threads=threads,
         progress=lambda done, total: progress(f"{label}: learn", done, total),
     )

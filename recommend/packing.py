@@ -15,6 +15,7 @@ import numpy.typing as npt
 from recommend.collaborative import Collaborative, Form
 from recommend.model import Model, Popular, Settings, Weights
 from recommend.neighbours import Neighbours
+from recommend.together import Together
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +34,9 @@ ARRAYS = {
     "popular_ptr": ("i8", 1),
     "popular_items": ("i4", 1),
     "popular_scores": ("f4", 1),
+    "together_ptr": ("i8", 1),
+    "together_items": ("i4", 1),
+    "together_scores": ("f4", 1),
 }
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
@@ -55,6 +59,9 @@ def pack(model: Model) -> Arrays:
         "popular_ptr": np.cumsum([0, *(len(one.items) for one in lists)], dtype=np.int64),
         "popular_items": np.concatenate([one.items for one in lists]),
         "popular_scores": np.concatenate([one.scores for one in lists]),
+        "together_ptr": model.together.ptr,
+        "together_items": model.together.items,
+        "together_scores": model.together.scores,
     }
 
 
@@ -92,6 +99,7 @@ def unpack(arrays: Arrays, values: Values) -> Model:
         item_people=arrays["item_people"],
         rebuy_days=arrays["rebuy_days"],
         popular=dict(zip(values["places"], lists, strict=True)),
+        together=Together(*(arrays[f"together_{name}"] for name in Together._fields)),
         weights=Weights(**values["weights"]),
         settings=Settings(**values["settings"]),
     )
@@ -105,6 +113,7 @@ def check_sizes(arrays: Arrays, values: Values) -> None:
     """
     n_items = values["n_items"]
     listed, paired = int(arrays["popular_ptr"][-1]), int(arrays["near_ptr"][-1])
+    beside = int(arrays["together_ptr"][-1])
     wanted = {
         "items": (n_items,),
         "taste": (n_items, values["n_taste"]),
@@ -118,6 +127,9 @@ def check_sizes(arrays: Arrays, values: Values) -> None:
         "popular_ptr": (len(values["places"]) + 1,),
         "popular_items": (listed,),
         "popular_scores": (listed,),
+        "together_ptr": (n_items + 1,),
+        "together_items": (beside,),
+        "together_scores": (beside,),
     }
     if wrong := [name for name, shape in wanted.items() if arrays[name].shape != shape]:
         raise ValueError(f"sizes do not fit together: {', '.join(wrong)}")
@@ -137,6 +149,8 @@ def check_values(arrays: Arrays) -> None:
         "neighbours have bounds": _are_bounds(arrays["near_ptr"]),
         "neighbours are items": _are_positions(arrays["near_items"], len(items)),
         "neighbours are numbers": bool(np.isfinite(arrays["near_values"]).all()),
+        "what lies together has bounds": _are_bounds(arrays["together_ptr"]),
+        "what lies together is items": _are_positions(arrays["together_items"], len(items)),
         "lists have bounds": _are_bounds(arrays["popular_ptr"]),
         "lists name items": _are_positions(arrays["popular_items"], len(items)),
         "intervals are not negative": not bool((arrays["rebuy_days"] < 0).any()),

@@ -72,7 +72,7 @@ def same(one: Model, two: Model) -> bool:
         [(n, p.items.tolist(), p.scores.tolist()) for n, p in m.popular.items()] for m in (one, two)
     ]
     return (
-        all(np.array_equal(ours[name], theirs[name]) for name in packing.ARRAYS)
+        all(ours[name].tobytes() == theirs[name].tobytes() for name in packing.ARRAYS)
         and lists[0] == lists[1]
         and (one.settings, one.weights) == (two.settings, two.weights)
     )

@@ -167,7 +167,7 @@ def test_too_little_data_gives_a_model_of_no_items(stream: list[Basket]) -> None
     assert (len(model.items), model.collaborative.taste.shape) == (0, (0, 0))
     assert popular(model, ("web",), 5) == []
     assert rank(model, [], (), 5) == []
-    assert rank(model, [(0.0, ("a",))], (), 5) == [Pick("a", 1.0, "personal")]
+    assert rank(model, [(0.0, ("a",))], (), 5) == [Pick("a", 1.0, "personal", ("a",))]
     assert similar(model, "a", 5) == []
 
 
@@ -194,18 +194,19 @@ def test_scores_do_not_depend_on_places_not_asked_for(shop: Model) -> None:
     np.testing.assert_array_equal(one.parts, two.parts)
 
 
-def test_personal_scores_decay_by_the_basket() -> None:
-    model = train(build([]), SMALL)
+def test_personal_scores_are_a_power_of_the_evidence() -> None:
+    model = train(build([]), replace(SMALL, exponent=0.5))
     history = [(0.0, ("a", "b")), (1.0, ("a", "a")), (2.0, ("c",))]
     scores = score(model, history, ())
     got = dict(zip(scores.own, scores.parts[0].tolist(), strict=True))
-    assert got == pytest.approx({"a": 0.9 + 0.81, "b": 0.81, "c": 1.0})
+    wanted = {"a": (0.9 + 0.81) ** 0.5, "b": 0.9, "c": 1.0}
+    assert got == pytest.approx(wanted, rel=1e-3)
 
 
 def test_an_item_of_her_own_that_nobody_else_bought_is_hers_alone(shop: Model) -> None:
     history = [(0.0, ("secret",)), (1.0, ("secret", "tea"))]
-    first = rank(shop, history, (), 10)[0]
-    assert (first.sku, first.part) == ("secret", "personal")
+    first = next(pick for pick in rank(shop, history, (), 10) if pick.sku == "secret")
+    assert (first.part, first.because) == ("personal", ("secret",))
     assert "secret" not in skus(rank(shop, [(0.0, ("tea",))], (), 10))
 
 
@@ -292,7 +293,7 @@ def test_a_read_only_model_ranks(shop: Model) -> None:
 def test_a_model_has_one_row_an_item_and_none_a_person(tastes: Model) -> None:
     people = matrix(build(checkerboard())).shape[0]
     assert {field.name for field in fields(Model)} == {
-        "items", "collaborative", "item_people", "popular", "weights", "settings",
+        "items", "collaborative", "item_people", "popular", "together", "weights", "settings",
         "rebuy_days",
     }  # fmt: skip
     assert people == len(tastes.items) == len(tastes.collaborative.taste)
@@ -304,6 +305,7 @@ def test_a_model_has_one_row_an_item_and_none_a_person(tastes: Model) -> None:
     [
         {"factors": 0}, {"alpha": 0.0}, {"regularization": 0.0}, {"iterations": 0},
         {"half_life_days": 0.0}, {"decay_per_basket": 0.0}, {"decay_per_basket": 1.1},
+        {"personal_half_life_days": 0.0}, {"exponent": 0.0}, {"exponent": 1.1},
         {"people_min": 0}, {"popular_max": 0}, {"seed": -1}, {"factors": 10_000},
     ],
 )  # fmt: skip
