@@ -18,8 +18,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from recommend.choose import choose
 from recommend.dataset import build, hold_out
-from recommend.evaluate import choose_weights, measure, served
+from recommend.evaluate import measure, served
 from recommend.files import read
 from recommend.model import Settings, train
 from recommend.privacy.accounting import cost_of
@@ -79,8 +80,8 @@ def main(  # noqa: PLR0917  # options of a command
 
 
 def _plain(settings: Settings, dataset: Dataset) -> Model:
-    choice = choose_weights(dataset, settings, settings.seed)
-    return train(dataset, settings, choice.weights)
+    choice = choose(dataset, settings, settings.seed)
+    return train(dataset, choice.settings or settings, choice.weights, start=choice.model)
 
 
 def _guarded(
@@ -100,7 +101,7 @@ def _row(way: Way, dataset: Dataset, members: int) -> Sequence[str]:
     seconds = (time.perf_counter() - began) / way.draws
     found = sorted(_measured(each, history, sample) for each in models)
     middle = found[len(found) // 2]
-    vectors = int(np.median([each.factors.any(axis=0).sum() for each in models]))
+    vectors = int(np.median([each.collaborative.taste.any(axis=0).sum() for each in models]))
     attacked = audit(dataset, way.learn, members=members) if members else None
     spread = f" ({found[0][0]:.4f} to {found[-1][0]:.4f})" if way.draws > 1 else ""
     return (

@@ -8,8 +8,8 @@ Pure: no clock, no file, no database; the same seed gives the same figures. The 
   on a random fifth of these members; what is reported is of the other four fifths, whose last
   baskets neither the choice nor the training sees.
 - A test file: the choice sees the training file alone, and all members of the test file count.
-- Rivals may list what one person alone bought, and so may the model, like with like. With a floor of
-  people (`Settings.people_min`) the model is also shown as it would be served, in a row of its own.
+- Rivals may list what one person alone bought, and so may the model, like with like. With a floor
+  of people (`Settings.people_min`) the model is shown as served, too, in a row of its own.
 - A rival is shown at its best: with or without what a member has already, and ALS with the best of
   several strengths, whichever serves *it* better on the very members it is measured on. The model
   gets no such second look.
@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from recommend.choose import Choice, choose
 from recommend.dataset import HOLD_OUT_BASKETS_MIN, matrix, subset
-from recommend.evaluate import Choice, choose_weights
 from recommend.measures import (
     METRICS,
     NOWHERE,
@@ -303,11 +303,12 @@ def appraise(
     if not 1 <= k <= LIMIT_MAX:
         raise ValueError(f"k must be 1 to {LIMIT_MAX}")
     bare = replace(settings, people_min=1)
-    choice = _chosen(task, bare, k=k, seed=seed, threads=threads, progress=progress)
+    bare, choice = _chosen(task, bare, k=k, seed=seed, threads=threads, progress=progress)
+    floored = replace(bare, people_min=settings.people_min)
     learn = partial(_ranked, task, choice, k=k, threads=threads, progress=progress)
     ours = [_Method(MODEL, MODEL_LABEL, "", learn(bare, MODEL_LABEL))]
     if settings.people_min > 1:
-        ours.append(_Method(SERVED, SERVED_LABEL, "", learn(settings, SERVED_LABEL)))
+        ours.append(_Method(SERVED, SERVED_LABEL, "", learn(floored, SERVED_LABEL)))
     who = asked(task.history, task.rows)
     others = _rivals(task, who, k=k, seed=seed, threads=threads, progress=progress)
     comparison = _Comparison(task, Ragged(who.had.indptr.astype(np.int64), who.had.indices))
@@ -317,7 +318,7 @@ def appraise(
         seed=seed,
         split=task.split,
         data=comparison.counts(),
-        chosen=_told(choice, settings),
+        chosen=_told(choice, floored),
         results=tuple(comparison.result(each) for each in (*ours, *others)),
         best=best.name,
         gains=comparison.gains(ours[0].lists, best.lists, seed),
@@ -335,12 +336,19 @@ class _Method(NamedTuple):
 
 def _chosen(
     task: Task, settings: Settings, *, k: int, seed: int, threads: int, progress: Progress
-) -> Choice:
-    """The one place that knows how weights and settings are chosen."""
+) -> tuple[Settings, Choice]:
+    """The one place that knows how settings and weights are chosen."""
     progress("Choose", 0, 1)
-    choice = choose_weights(task.choosing, settings, seed, k=k, threads=threads)
+    choice = choose(
+        task.choosing,
+        settings,
+        seed,
+        k=k,
+        threads=threads,
+        progress=lambda done, total: progress("Choose", done, total),
+    )
     progress("Choose", 1, 1)
-    return choice
+    return choice.settings or settings, choice
 
 
 def _ranked(
@@ -356,8 +364,9 @@ def _ranked(
     """(m, k) codes of what a model with this choice would show each member."""
     model = train(
         task.history,
-        _tuned(choice, settings),
+        settings,
         choice.weights,
+        start=choice.model,
         threads=threads,
         progress=lambda done, total: progress(f"{label}: learn", done, total),
     )
@@ -368,11 +377,6 @@ def _ranked(
         if n % REPORT_EVERY == 0 or n + 1 == len(task.rows):
             progress(f"{label}: rank", n + 1, len(task.rows))
     return lists
-
-
-def _tuned(choice: Choice, settings: Settings) -> Settings:
-    """The settings that were chosen, with the floor of people that is asked for."""
-    return replace(settings)
 
 
 def _picks(model: Model, task: Task, k: int) -> Iterator[list[Pick]]:
@@ -421,7 +425,7 @@ def _reported(task: Task) -> Bools:
 def _told(choice: Choice, settings: Settings) -> dict[str, Any]:
     return {
         "weights": asdict(choice.weights),
-        "settings": asdict(_tuned(choice, settings)),
+        "settings": asdict(settings),
         "note": choice.note,
     }
 

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from recommend.model import Model
 from recommend.packing import ARRAYS, check_sizes, check_values, pack, unpack, values_of
 
-FORMAT = 1
+FORMAT = 2
 """Number of the layout of a version; another number is refused."""
 META = "meta.json"
 META_BYTES_MAX = 1_000_000

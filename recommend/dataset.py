@@ -15,8 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from recommend.taste import Signal
+
 HOLD_OUT_BASKETS_MIN = 3
 """Fewer baskets than this and a member is history only (the next-basket task of the literature)."""
+HOLD_OUT_ITEMS_MIN = 3
+"""Fewer items than this and a member is history only, where items are held out."""
 
 Ints = npt.NDArray[np.int32]
 Offsets = npt.NDArray[np.int64]
@@ -43,11 +47,11 @@ class Basket:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """A held-out basket: the right answer to "what does this member buy next?".
+    """Held-out items: the right answer to "what does this member buy next?".
 
     Attributes:
         member: row of the member in the dataset it was held out from, and in the history left.
-        at: POSIX seconds.
+        at: POSIX seconds of the basket held out, or of the newest one where items were.
         place: names of the places it counts for, sorted.
         items: SKUs, at least one.
     """
@@ -62,7 +66,7 @@ class Truth:
 class Dataset:
     """Baskets as arrays, grouped by member and ordered by time within a member.
 
-    With b baskets, i items, l lines (an item in a basket) and p basket-place pairs:
+    With b baskets, i items, l lines (an item in a basket), p basket-place pairs and s signals:
 
     Attributes:
         items: (i,) SKUs in UTF-8, sorted bytewise, each once.
@@ -74,6 +78,10 @@ class Dataset:
         basket_items: (l,) positions in `items`.
         place_ptr: (b + 1,) basket n has the places `place_ptr[n]:place_ptr[n + 1]`.
         basket_places: (p,) positions in `places`.
+        signal_member: (s,) row of the member; weak feedback is in no order.
+        signal_item: (s,) position in `items`.
+        signal_at: (s,) POSIX seconds.
+        signal_strength: (s,) a purchase being 1; below 0 speaks against the item.
     """
 
     items: Names
@@ -85,6 +93,10 @@ class Dataset:
     basket_items: Ints
     place_ptr: Offsets
     basket_places: Ints
+    signal_member: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    signal_item: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    signal_at: Floats = field(default_factory=lambda: np.zeros(0, dtype=np.float64))
+    signal_strength: Floats = field(default_factory=lambda: np.zeros(0, dtype=np.float64))
 
     @property
     def n_baskets(self) -> int:
@@ -118,8 +130,8 @@ class Dataset:
         return chosen
 
 
-def build(baskets: Iterable[Basket]) -> Dataset:
-    """Read a stream of baskets once, in any order.
+def build(baskets: Iterable[Basket], signals: Iterable[tuple[str, Signal]] = ()) -> Dataset:
+    """Read a stream of baskets once, in any order, then one of (member, weak feedback).
 
     Memory is some 4 bytes a line and 40 a basket, and while the stream lasts one table of member
     names; no `Basket` is kept. Baskets without items are left out. Of two baskets of a member at
@@ -133,15 +145,30 @@ def build(baskets: Iterable[Basket]) -> Dataset:
     for basket in baskets:
         if basket.items:
             stream.add(basket)
+    for member, signal in signals:
+        stream.hear(member, signal)
     return stream.dataset()
 
 
 def matrix(dataset: Dataset) -> sparse.csr_matrix:
-    """Count baskets: scipy csr (n_members, n_items) float32, entry = baskets with that item."""
+    """Count baskets: scipy csr (n_members, n_items) float32, entry = baskets with that item.
+
+    Weak feedback adds its strength, all that of a member on an item at most 1 either way; an entry
+    that comes to 0 or less is left out.
+    """
     rows = dataset.basket_member[dataset.line_basket()]
-    ones = np.ones(len(rows), dtype=np.float32)
     shape = (dataset.n_members, len(dataset.items))
-    return sparse.csr_matrix((ones, (rows, dataset.basket_items)), shape=shape)
+    ones = np.ones(len(rows), dtype=np.float32)
+    counts = sparse.csr_matrix((ones, (rows, dataset.basket_items)), shape=shape)
+    if not len(dataset.signal_at):
+        return counts
+    where = (dataset.signal_member, dataset.signal_item)
+    heard = sparse.csr_matrix((dataset.signal_strength, where), shape=shape, dtype=np.float32)
+    np.clip(heard.data, -1.0, 1.0, out=heard.data)
+    counts = sparse.csr_matrix(counts + heard)
+    np.maximum(counts.data, 0.0, out=counts.data)
+    counts.eliminate_zeros()
+    return counts
 
 
 def hold_out(dataset: Dataset) -> tuple[Dataset, list[Truth]]:
@@ -154,7 +181,82 @@ def hold_out(dataset: Dataset) -> tuple[Dataset, list[Truth]]:
     last = np.cumsum(counts)[counts >= HOLD_OUT_BASKETS_MIN] - 1
     truths = [_truth(dataset, basket) for basket in last.tolist()]
     kept = np.delete(np.arange(dataset.n_baskets), last)
-    return _select(dataset, kept), truths
+    return _heard_before(_select(dataset, kept), truths), truths
+
+
+def hold_out_random(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, list[Truth]]:
+    """Take away a random share of the items of every member with at least three.
+
+    For people of whom nothing but one basket is known, or no order. At least one item goes and at
+    least two stay; an item that goes is gone from all the member's baskets. The same seed takes the
+    same.
+
+    Returns:
+        What is left, with the same rows, items and places; and one truth a member, by row.
+    """
+    members = dataset.basket_member[dataset.line_basket()].astype(np.int64)
+    keys, line_pair = np.unique(
+        members * max(len(dataset.items), 1) + dataset.basket_items, return_inverse=True
+    )
+    owner = keys // max(len(dataset.items), 1)
+    taken = _drawn(owner, dataset.n_members, share, seed)
+    truths = [_drawn_truth(dataset, keys[pairs]) for pairs in _runs(owner, taken)]
+    return _heard_before(_without(dataset, taken[line_pair]), truths), truths
+
+
+def _drawn(owner: Offsets, n_members: int, share: float, seed: int) -> npt.NDArray[np.bool_]:
+    """(pairs,) True for a random share of each owner's pairs; `owner` never falls."""
+    counts = np.bincount(owner, minlength=n_members)
+    takes = np.where(counts >= HOLD_OUT_ITEMS_MIN, np.maximum(np.round(counts * share), 1), 0)
+    takes = np.minimum(takes, np.maximum(counts - 2, 0))
+    order = np.lexsort((np.random.default_rng(seed).random(len(owner)), owner))
+    turn = np.arange(len(owner)) - (np.cumsum(counts) - counts)[owner]
+    taken = np.zeros(len(owner), dtype=np.bool_)
+    taken[order] = turn < takes[owner]
+    return taken
+
+
+def _runs(owner: Offsets, taken: npt.NDArray[np.bool_]) -> list[Offsets]:
+    """The taken pairs of each owner that has any."""
+    pairs = np.flatnonzero(taken)
+    return np.split(pairs, np.flatnonzero(np.diff(owner[pairs])) + 1) if len(pairs) else []
+
+
+def _drawn_truth(dataset: Dataset, keys: Offsets) -> Truth:
+    member = int(keys[0] // len(dataset.items))
+    last = int(np.searchsorted(dataset.basket_member, member, side="right")) - 1
+    names = dataset.items[keys % len(dataset.items)].tolist()
+    return Truth(
+        member=member,
+        at=float(dataset.basket_at[last]),
+        place=dataset.places_of(last),
+        items=tuple(name.decode() for name in names),
+    )
+
+
+def _without(dataset: Dataset, gone: npt.NDArray[np.bool_]) -> Dataset:
+    """Without some lines, and without the baskets that this empties."""
+    line_basket = dataset.line_basket()[~gone]
+    sizes = np.bincount(line_basket, minlength=dataset.n_baskets)
+    ptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    left = replace(dataset, basket_ptr=ptr, basket_items=dataset.basket_items[~gone])
+    return _select(left, np.flatnonzero(sizes))
+
+
+def _heard_before(dataset: Dataset, truths: list[Truth]) -> Dataset:
+    """Without the feedback of members from the time of what was held out of them."""
+    if not len(dataset.signal_at):
+        return dataset
+    until = np.full(dataset.n_members, np.inf)
+    until[[truth.member for truth in truths]] = [truth.at for truth in truths]
+    kept = dataset.signal_at < until[dataset.signal_member]
+    return replace(
+        dataset,
+        signal_member=dataset.signal_member[kept],
+        signal_item=dataset.signal_item[kept],
+        signal_at=dataset.signal_at[kept],
+        signal_strength=dataset.signal_strength[kept],
+    )
 
 
 def of_members(dataset: Dataset, is_chosen: npt.NDArray[np.bool_]) -> Dataset:
@@ -232,6 +334,17 @@ class _Stream:
     at: "array[float]" = field(default_factory=lambda: array("d"))
     items: _Ragged = field(default_factory=_Ragged)
     places: _Ragged = field(default_factory=_Ragged)
+    signal_member: "array[int]" = field(default_factory=lambda: array("i"))
+    signal_item: "array[int]" = field(default_factory=lambda: array("i"))
+    signal_at: "array[float]" = field(default_factory=lambda: array("d"))
+    signal_strength: "array[float]" = field(default_factory=lambda: array("d"))
+
+    def hear(self, member: str, signal: Signal) -> None:
+        codes = self.items.codes
+        self.signal_member.append(self.members.setdefault(member, len(self.members)))
+        self.signal_item.append(codes.setdefault(signal.sku, len(codes)))
+        self.signal_at.append(signal.at)
+        self.signal_strength.append(signal.strength)
 
     def add(self, basket: Basket) -> None:
         self.member.append(self.members.setdefault(basket.member, len(self.members)))
@@ -255,6 +368,10 @@ class _Stream:
                 basket_items=self.items.in_order(item_rank),
                 place_ptr=np.array(self.places.ptr, dtype=np.int64),
                 basket_places=self.places.in_order(place_rank),
+                signal_member=np.array(self.signal_member, dtype=np.int32),
+                signal_item=item_rank[np.array(self.signal_item, dtype=np.int32)],
+                signal_at=_finite(np.array(self.signal_at, dtype=np.float64)),
+                signal_strength=np.array(self.signal_strength, dtype=np.float64),
             ),
             np.lexsort([np.array(self.at), np.array(self.member)]),
         )
@@ -281,5 +398,5 @@ def _ranks(order: Offsets) -> Ints:
 
 def _finite(times: Floats) -> Floats:
     if not np.isfinite(times).all():
-        raise ValueError("a basket's time must be a finite number of POSIX seconds")
+        raise ValueError("a time must be a finite number of POSIX seconds")
     return times

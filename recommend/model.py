@@ -4,89 +4,114 @@ Pure: no clock, no file, no database. A `Model` holds items only: no member's na
 a member. A person's taste is worked out from the history passed in with the request and forgotten
 with the answer, so withdrawing consent leaves nothing of that person to serve. It leaves to others:
 consent and which history it allows (`recommend.service`), arrays from baskets
-(`recommend.dataset`), choosing weights (`recommend.evaluate`) and files (`recommend.artefact`).
+(`recommend.dataset`), choosing settings and weights (`recommend.choose`) and files
+(`recommend.artefact`).
 
-Three parts are added up, each in the unit "one basket's worth of evidence" so that weights compare:
+Four parts are added up, each of the size of 1:
 
-- personal: each basket with the item gives `decay_per_basket ** age`, the newest basket having age
-  0. 1.0 means "was in the last basket"; the most is 1 / (1 - decay), 10 at .9.
-- shared: recency-weighted popularity of the place, the best seller having 1.0.
-- collaborative: the preference that ALS estimates, which it is trained to bring to 1.0 for what
-  people bought and to 0.0 for the rest (Hu, Koren, Volinsky 2008, doi:10.1109/ICDM.2008.22).
+- personal (`recommend.personal`): 1.0 is a purchase just now, older and weaker evidence less.
+- shared (`recommend.shared`): recency-weighted popularity of the place, the best seller having 1.0.
+- collaborative (`recommend.collaborative`): what people with such purchases buy; 1.0 is what a
+  person's best item gets, on average.
+- together (`recommend.together`): what lies in one basket with the cart and the open page, the best
+  item having 1.0; nothing without either.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from functools import cached_property
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from implicit.cpu.als import AlternatingLeastSquares
-from scipy import sparse
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from recommend import collaborative as parts
+from recommend import learning, personal, shared
+from recommend import together as baskets
+from recommend.collaborative import Collaborative
 from recommend.dataset import Dataset, Ints, Names, Offsets, matrix
 from recommend.due import waiting_days
-from recommend.taste import NOTHING_ELSE, Context
+from recommend.personal import BASKETS_MAX, Ageing, Taste
+from recommend.shared import EVERYWHERE, Counting, Floats32, Popular
+from recommend.taste import NOTHING_ELSE, Context, History
+from recommend.together import Together
 
-EVERYWHERE = "everywhere"
-"""The place that every basket counts for."""
-BASKETS_MAX = 200
-"""Newest baskets of a history that are looked at; the 200th weighs 1e-9 at a decay of .9."""
-PLACES_MAX = 8
-"""Places of a request that are looked at, most specific first."""
+__all__ = [
+    "BASKETS_MAX",
+    "EVERYWHERE",
+    "LIMIT_MAX",
+    "PARTS",
+    "Exclude",
+    "Floats32",
+    "History",
+    "Model",
+    "Part",
+    "Pick",
+    "Popular",
+    "Scores",
+    "Settings",
+    "Weights",
+    "best_first",
+    "blend",
+    "collaborative_for",
+    "popular",
+    "positions",
+    "rank",
+    "score",
+    "similar",
+    "train",
+]
+
 LIMIT_MAX = 1_000
 """Most picks one call gives."""
 FACTORS_MAX = 512
 ITERATIONS_MAX = 1_000
-SCORE_FLOOR = 1e-3
-"""Least popularity in a list, so that a list can be chained behind another and still be seen."""
-CHAIN_STEP = 0.99
-"""How far below the end of a list the next, wider one begins."""
 SPARE_PICKS = 32
 """Candidates taken beyond the limit, so that a few excluded items cost no second look."""
-DAY_SECONDS = 86_400.0
+BECAUSE_MAX = 3
+"""Most SKUs that an answer gives as the reason of a pick."""
 
-Part: TypeAlias = Literal["personal", "shared", "collaborative"]
-Floats32: TypeAlias = npt.NDArray[np.float32]
+Part: TypeAlias = Literal["personal", "shared", "collaborative", "together"]
 Floats64: TypeAlias = npt.NDArray[np.float64]
-History: TypeAlias = Sequence[tuple[float, tuple[str, ...]]]
-"""(POSIX seconds, SKUs) of each basket, newest last; only the newest `BASKETS_MAX` count."""
 Exclude: TypeAlias = Callable[[str], bool] | Collection[str]
 """SKUs not to show: a set, or a function that says True of them. A frozenset costs nothing."""
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with (iterations done, iterations in all)."""
 
-PARTS: tuple[Part, ...] = ("personal", "shared", "collaborative")
+PARTS: tuple[Part, ...] = ("personal", "shared", "collaborative", "together")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How to train and score.
 
-    Defaults were chosen on a random fifth of the customers of Online Retail (next basket,
-    recall@10 of the whole catalogue); ALS of that alone gets .137 there, the default blend .223.
+    Defaults serve where people buy the same again; `recommend.choose` finds a shop's own.
 
     Attributes:
-        factors: length of an item's vector, 1 to 512. Short ones give less of the trained-on
-            people away: attack AUC .61 at 16 factors, .91 at 64.
-        alpha: confidence in one basket with an item, as `implicit` means it; above 0. 1 is ruinous
-            where people explore (Gowalla: recall@20 .094 instead of .171).
-        regularization: of ALS, above 0.
+        factors: longest vector of an item, 1 to 512; how long it is, the data decides. Short ones
+            give less of the trained-on people away: attack AUC .61 at 16 factors, .91 at 64.
+        alpha: mean confidence in a purchase that ALS is to have, above 0; None: chosen by the data.
+        regularization: of ALS, above 0; None: chosen by the data.
         iterations: of ALS, 1 to 1,000.
         half_life_days: age at which a purchase counts half in popularity.
-        decay_per_basket: how much of an item's personal score outlives one more basket, 0 to 1.
+        decay_per_basket: how much of a purchase's weight outlives one more basket, 0 to 1.
+        personal_half_life_days: age at which a purchase counts half for the person who made it.
+        exponent: power of the evidence that is its personal score, above 0, at most 1.
+        repeats: whether what a person bought already is worth showing again.
         people_min: fewest different people behind anything shared (k-anonymity), at least 1.
         popular_max: most items kept in a place's list.
         seed: of ALS; the same seed and data give the same model.
     """
 
-    factors: int = 32
-    alpha: float = 5.0
-    regularization: float = 10.0
-    iterations: int = 15
+    factors: int = 256
+    alpha: float | None = None
+    regularization: float | None = None
+    iterations: int = 6
     half_life_days: float = 30.0
     decay_per_basket: float = 0.9
+    personal_half_life_days: float = 180.0
+    exponent: float = 0.33
+    repeats: bool = True
     people_min: int = 10
     popular_max: int = 500
     seed: int = 7
@@ -95,17 +120,29 @@ class Settings:
         """Refuse settings that could not be trained with."""
         checks = {
             "factors": 1 <= self.factors <= FACTORS_MAX,
-            "alpha": self.alpha > 0,
-            "regularization": self.regularization > 0,
+            "alpha": self.alpha is None or self.alpha > 0,
+            "regularization": self.regularization is None or self.regularization > 0,
             "iterations": 1 <= self.iterations <= ITERATIONS_MAX,
             "half_life_days": self.half_life_days > 0,
             "decay_per_basket": 0 < self.decay_per_basket <= 1,
+            "personal_half_life_days": 0 < self.personal_half_life_days < np.inf,
+            "exponent": 0 < self.exponent <= 1,
             "people_min": self.people_min >= 1,
             "popular_max": self.popular_max >= 1,
             "seed": self.seed >= 0,
         }
         if wrong := [name for name, fine in checks.items() if not fine]:
             raise ValueError(f"settings out of range: {', '.join(wrong)}")
+
+    @property
+    def ageing(self) -> Ageing:
+        """How a person's own purchases fade."""
+        return Ageing(self.decay_per_basket, self.personal_half_life_days)
+
+    @property
+    def counting(self) -> Counting:
+        """How lists of best sellers are made."""
+        return Counting(self.half_life_days, self.people_min, self.popular_max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,28 +155,16 @@ class Weights:
     personal: float = 1.0
     shared: float = 0.8
     collaborative: float = 0.2
+    together: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuse weights that are negative or not numbers."""
         if not all(0 <= weight < np.inf for weight in self.as_tuple()):
             raise ValueError("a weight must be a finite number that is not negative")
 
-    def as_tuple(self) -> tuple[float, float, float]:
+    def as_tuple(self) -> tuple[float, float, float, float]:
         """The weights in the order of `PARTS`."""
-        return self.personal, self.shared, self.collaborative
-
-
-@dataclass(frozen=True, slots=True)
-class Popular:
-    """A place's best sellers.
-
-    Attributes:
-        items: (m,) positions in the model's items, best first.
-        scores: (m,) never rising, from 1.0 down to `SCORE_FLOOR` at the least.
-    """
-
-    items: Ints
-    scores: Floats32
+        return self.personal, self.shared, self.collaborative, self.together
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,20 +173,21 @@ class Model:
 
     Attributes:
         items: (n,) SKUs in UTF-8, sorted bytewise; each has `people_min` people behind it.
-        factors: (n, f) an item's vector.
-        gram: (f, f) `factors.T @ factors`, so that folding in need not read all the items.
+        collaborative: what they have to do with each other.
         item_people: (n,) number of different people who bought it.
-        popular: place -> its best sellers; always has `EVERYWHERE`.
-        weights: of the three parts.
+        popular: place -> its best sellers; always has `EVERYWHERE`. Categories and seasons are
+            places of their own.
+        together: what lies in one basket with what.
+        weights: of the four parts.
         settings: it was trained with.
         rebuy_days: (n,) days within which hardly anybody buys it again; NaN where unknown.
     """
 
     items: Names
-    factors: Floats32
-    gram: Floats64
+    collaborative: Collaborative
     item_people: Ints
     popular: Mapping[str, Popular]
+    together: Together
     weights: Weights = field(default_factory=Weights)
     settings: Settings = field(default_factory=Settings)
     rebuy_days: Floats32 = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
@@ -184,18 +210,41 @@ class Pick:
     because: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+class Sparse(NamedTuple):
+    """A part that speaks of few items: (m,) positions, each once, and (m,) values."""
+
+    at: Offsets
+    values: Floats32
+
+
+@dataclass(frozen=True)
 class Scores:
-    """The three parts, unweighted, for the model's n items and m more of the member's own.
+    """The four parts, unweighted, for the model's n items and m more of the member's own.
 
     Attributes:
         own: m SKUs of the member's history that the model does not hold (too few people behind
             them to be shared); they are positions n to n + m - 1.
-        parts: (3, n + m) in the order of `PARTS`.
+        personal, together: of few items.
+        shared: (n + m,) of all.
+        collaborative: (n + m,) of all.
+        hidden: positions that are not to be shown.
     """
 
     own: tuple[str, ...]
-    parts: Floats32
+    personal: Sparse
+    shared: Floats32
+    collaborative: Floats32
+    together: Sparse
+    hidden: Offsets
+
+    @cached_property
+    def parts(self) -> Floats32:
+        """(4, n + m) in the order of `PARTS`."""
+        found = np.zeros((len(PARTS), len(self.shared)), dtype=np.float32)
+        found[0, self.personal.at] = self.personal.values
+        found[1], found[2] = self.shared, self.collaborative
+        found[3, self.together.at] = self.together.values
+        return found
 
 
 def train(
@@ -206,110 +255,89 @@ def train(
     progress: Progress | None = None,
     threads: int = 0,
     collaborative: bool = True,
+    categories: Mapping[str, str] | None = None,
+    start: Model | None = None,
 ) -> Model:
     """Learn a model. A dataset too small to share anything gives a valid model of no items.
 
-    `threads` are those of ALS, 0 for all cores; the model is the same whatever their number.
-    Without the collaborative part the factors are zero: popular lists alone, in milliseconds.
+    Args:
+        dataset: what people bought.
+        settings: how to learn.
+        weights: of the parts.
+        progress: told after each iteration.
+        threads: of learning, 0 for all cores.
+        collaborative: False leaves that part out: popular lists alone, in milliseconds.
+        categories: path of a SKU's category, such as "Dairy/Milk"; for people's stated interests.
+        start: a model of nearly the same data: its collaborative choices are taken over and its
+            vectors gone on from, in a fraction of the time.
     """
-    counts = matrix(dataset)
-    people = np.asarray(counts.getnnz(axis=0), dtype=np.int32)
+    people = _people(dataset)
     kept = np.flatnonzero(people >= settings.people_min)
-    factors = np.zeros((len(kept), settings.factors), dtype=np.float32)
+    position = np.full(len(dataset.items), -1, dtype=np.int32)
+    position[kept] = np.arange(len(kept), dtype=np.int32)
+    # As wide as the widest that is kept: the array's type must not tell of a SKU that is not.
+    items = np.array(dataset.items[kept].tolist(), dtype=np.bytes_)
+    learnt, together = parts.nothing(len(kept)), baskets.nothing(len(kept))
     if collaborative:
-        factors = _als(counts[:, kept], settings, progress=progress, threads=threads)
-    wide = factors.astype(np.float64)
+        learnt = learning.learn(
+            matrix(dataset)[:, kept],
+            _limits(settings),
+            progress=progress,
+            threads=threads,
+            start=_aligned(start, items) if start else None,
+        )
+        together = baskets.learn(dataset, position, people[kept], settings.people_min)
     return Model(
-        # As wide as the widest that is kept: the array's type must not tell of a SKU that is not.
-        items=np.array(dataset.items[kept].tolist(), dtype=np.bytes_),
-        factors=factors,
-        gram=wide.T @ wide,
+        items=items,
+        collaborative=learnt,
         item_people=people[kept],
-        popular=_popular_lists(dataset, kept, settings),
+        popular=_popular_lists(dataset, position, items, settings, categories or {}),
+        together=together,
         weights=weights or Weights(),
         settings=settings,
         rebuy_days=waiting_days(dataset, settings.people_min)[kept],
     )
 
 
-def _als(
-    counts: sparse.csr_matrix,
+def _people(dataset: Dataset) -> Ints:
+    """(items,) number of different people who bought each."""
+    members = dataset.basket_member[dataset.line_basket()].astype(np.int64)
+    pairs = np.unique(members * len(dataset.items) + dataset.basket_items)
+    found = np.bincount(pairs % max(len(dataset.items), 1), minlength=len(dataset.items))
+    return found.astype(np.int32)
+
+
+def _limits(settings: Settings) -> learning.Limits:
+    return learning.Limits(
+        factors=settings.factors,
+        people_min=settings.people_min,
+        iterations=settings.iterations,
+        alpha=settings.alpha,
+        regularization=settings.regularization,
+        seed=settings.seed,
+    )
+
+
+def _aligned(start: Model, items: Names) -> Collaborative:
+    """The collaborative part of another model for these items; it knows nothing of new ones."""
+    at = positions(start, [name.decode() for name in items.tolist()])
+    return parts.rearranged(start.collaborative, at)
+
+
+def _popular_lists(
+    dataset: Dataset,
+    position: Ints,
+    items: Names,
     settings: Settings,
-    *,
-    progress: Progress | None,
-    threads: int,
-) -> Floats32:
-    """Item factors (n, f); the people's own are dropped here and go nowhere."""
-    if 0 in counts.shape:
-        return np.zeros((counts.shape[1], settings.factors), dtype=np.float32)
-    # BLAS threads under those of implicit make it ten times slower; it warns about them.
-    with threadpool_limits(1, "blas"):
-        learner = AlternatingLeastSquares(
-            factors=settings.factors,
-            regularization=settings.regularization,
-            alpha=settings.alpha,
-            iterations=settings.iterations,
-            num_threads=threads,
-            random_state=settings.seed,
-        )
-        learner.fit(counts, show_progress=False, callback=_reporter(progress, settings.iterations))
-    return np.asarray(learner.item_factors, dtype=np.float32)
-
-
-def _reporter(progress: Progress | None, total: int) -> Callable[..., None] | None:
-    if progress is None:
-        return None
-    return lambda iteration, _seconds, _loss: progress(iteration + 1, total)
-
-
-def _popular_lists(dataset: Dataset, kept: Offsets, settings: Settings) -> dict[str, Popular]:
-    position = np.full(len(dataset.items), -1, dtype=np.int32)
-    position[kept] = np.arange(len(kept), dtype=np.int32)
-    line_basket = dataset.line_basket()
-    lists = {}
-    for place, name in enumerate(dataset.places):
-        lines = np.flatnonzero(dataset.at_place(place)[line_basket])
-        lists[name] = _popular_list(dataset, line_basket, lines, position, settings)
-    everything = np.arange(len(line_basket))
-    lists[EVERYWHERE] = _popular_list(dataset, line_basket, everything, position, settings)
+    categories: Mapping[str, str],
+) -> dict[str, Popular]:
+    seen = shared.seen_at(dataset, position, settings.people_min)
+    seen |= shared.seen_in_seasons(dataset, position, settings.people_min)
+    if categories:
+        paths = [categories.get(name.decode(), "") for name in items.tolist()]
+        seen |= shared.seen_in_categories(seen[EVERYWHERE], paths)
+    lists = {name: shared.best(one, settings.counting) for name, one in seen.items()}
     return {name: found for name, found in lists.items() if len(found.items) or name == EVERYWHERE}
-
-
-def _popular_list(
-    dataset: Dataset, line_basket: Offsets, lines: Offsets, position: Ints, settings: Settings
-) -> Popular:
-    """Rank items by the sum over different people of `0.5 ** (age / half-life)`.
-
-    A person counts once an item, by the latest purchase, so that nobody can push an item up by
-    buying it often; and an item shows only with `people_min` people behind it at this place.
-    """
-    latest = _latest_per_person(dataset, line_basket, lines)
-    items = position[dataset.basket_items[latest]]
-    enough = np.bincount(items[items >= 0], minlength=1) >= settings.people_min
-    seen = (items >= 0) & enough[items]
-    return _best(items[seen], dataset.basket_at[line_basket[latest[seen]]], settings)
-
-
-def _latest_per_person(dataset: Dataset, line_basket: Offsets, lines: Offsets) -> Offsets:
-    """Of these lines, the newest of each (member, item)."""
-    newest_first = lines[::-1]
-    members = dataset.basket_member[line_basket[newest_first]].astype(np.int64)
-    keys = members * len(dataset.items) + dataset.basket_items[newest_first]
-    return newest_first[np.unique(keys, return_index=True)[1]]
-
-
-def _best(items: Ints, times: Floats64, settings: Settings) -> Popular:
-    if not len(items):
-        return Popular(np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.float32))
-    # Ages from the newest of these lines, not of the whole dataset: scaling to 1 makes the two the
-    # same, and a place that closed long ago does not sink to 0 / 0.
-    age_days = (times.max() - times) / DAY_SECONDS
-    scores = np.bincount(items, weights=0.5 ** (age_days / settings.half_life_days))
-    present = np.unique(items)
-    order = np.lexsort((present, -scores[present]))[: settings.popular_max]
-    best = present[order].astype(np.int32)
-    scaled = np.maximum(scores[best] / scores[best[0]], SCORE_FLOOR)
-    return Popular(best, scaled.astype(np.float32))
 
 
 def positions(model: Model, skus: Sequence[str]) -> Offsets:
@@ -327,85 +355,83 @@ def positions(model: Model, skus: Sequence[str]) -> Offsets:
     return found
 
 
-def fold_in(model: Model, history: History) -> Floats64:
-    """(f,) the member's vector: the closed-form user step of ALS; zero for an empty history."""
-    tally = _tally(history, model.settings.decay_per_basket)
-    return _solve(model, positions(model, tally.skus), tally.counts)
+class _Asked(NamedTuple):
+    """Whom a ranking is for, as the model knows it: `at` are positions of the taste's SKUs."""
+
+    taste: Taste
+    at: Offsets
+    context: Context
 
 
-def _solve(model: Model, at: Offsets, counts: Floats64) -> Floats64:
-    """`(YtY + Yt (C - I) Y + reg I)^-1 Yt C p` over the items bought, p being 1 for each."""
-    held = at >= 0
-    if not held.any():
-        return np.zeros(model.factors.shape[1])
-    bought = model.factors[at[held]].astype(np.float64)
-    confidence = model.settings.alpha * counts[held]
-    left = model.gram + bought.T @ ((confidence - 1)[:, None] * bought)
-    left[np.diag_indices_from(left)] += model.settings.regularization
-    return np.asarray(np.linalg.solve(left, confidence @ bought))
+def _asked(model: Model, history: History, context: Context) -> _Asked:
+    taste = personal.taste(history, context, model.settings.ageing)
+    return _Asked(taste, positions(model, taste.skus), context)
 
 
-@dataclass(frozen=True, slots=True)
-class _Tally:
-    """Each SKU of a history once, with its number of baskets and its decayed number."""
+def score(
+    model: Model, history: History, places: Sequence[str], context: Context = NOTHING_ELSE
+) -> Scores:
+    """Score the whole catalogue for one member; `places` most specific first.
 
-    skus: list[str]
-    counts: Floats64
-    decayed: Floats64
+    The collaborative part and that of the cart stay at 0, unworked, where they weigh nothing.
+    """
+    return _score(model, _asked(model, history, context), places)
 
 
-def _tally(history: History, decay: float) -> _Tally:
-    counts: dict[str, int] = {}
-    decayed: dict[str, float] = {}
-    weight = 1.0
-    for _, skus in reversed(history[-BASKETS_MAX:]):
-        for sku in dict.fromkeys(skus):
-            counts[sku] = counts.get(sku, 0) + 1
-            decayed[sku] = decayed.get(sku, 0.0) + weight
-        weight *= decay
-    return _Tally(
-        list(counts),
-        np.array(list(counts.values()), dtype=np.float64),
-        np.array(list(decayed.values()), dtype=np.float64),
+def _score(model: Model, asked: _Asked, places: Sequence[str]) -> Scores:
+    taste, at, context = asked
+    size = len(model.items)
+    outside = np.flatnonzero(at < 0)
+    everywhere = at.copy()
+    everywhere[outside] = np.arange(size, size + len(outside))
+    length = size + len(outside)
+    likings = personal.liking(taste.evidence, model.settings.exponent)
+    return Scores(
+        own=tuple(taste.skus[n] for n in outside.tolist()),
+        personal=Sparse(everywhere, likings.astype(np.float32)),
+        shared=shared.scores(
+            model.popular, length, places, at=context.at, interests=context.interests
+        ),
+        collaborative=collaborative_for(model, at, taste.evidence, length),
+        together=_together(model, context),
+        hidden=everywhere[: taste.bought] if not model.settings.repeats else everywhere[:0],
     )
 
 
-def score(model: Model, history: History, places: Sequence[str]) -> Scores:
-    """Score the whole catalogue for one member; `places` most specific first.
-
-    A collaborative weight of 0 leaves that part at 0, unworked.
-    """
-    tally = _tally(history, model.settings.decay_per_basket)
-    at = positions(model, tally.skus)
-    outside = np.flatnonzero(at < 0)
-    size = len(model.items)
-    parts = np.zeros((len(PARTS), size + len(outside)), dtype=np.float32)
+def collaborative_for(model: Model, at: Offsets, evidence: Floats64, length: int) -> Floats32:
+    """(length,) preferences as the collaborative part has them, 0 for what it does not know."""
+    found = np.zeros(length, dtype=np.float32)
     if model.weights.collaborative:
-        vector = _solve(model, at, tally.counts).astype(np.float32)
-        np.matmul(model.factors, vector, out=parts[2, :size])
-    for items, scores in _chain(model, places):
-        parts[1, items] = np.maximum(parts[1, items], scores)
-    at[outside] = np.arange(size, size + len(outside))
-    parts[0, at] = tally.decayed
-    return Scores(tuple(tally.skus[n] for n in outside), parts)
+        found[: len(model.items)] = parts.scores(model.collaborative, at, evidence)
+    return found
 
 
-def _chain(model: Model, places: Sequence[str]) -> Iterator[tuple[Ints, Floats32]]:
-    """Lists of the places, most specific first; each begins just below the end of the one before.
+def _together(model: Model, context: Context) -> Sparse:
+    """What goes with the cart and the open page, the best being 1.0."""
+    here = _here(model, context)
+    at, values = baskets.beside(model.together, here, np.ones(len(here)))
+    highest = values.max(initial=0.0)
+    return Sparse(at, (values / highest if highest else values).astype(np.float32))
 
-    So an item of a more specific list always comes before one that only a wider list names.
-    """
-    top = 1.0
-    for place in dict.fromkeys((*places[:PLACES_MAX], EVERYWHERE)):
-        listed = model.popular.get(place)
-        if listed is not None and len(listed.items):
-            yield listed.items, listed.scores * np.float32(top)
-            top *= float(listed.scores[-1]) * CHAIN_STEP
+
+def _here(model: Model, context: Context) -> Offsets:
+    """Positions of what is in the cart and on the open page, each once."""
+    if not (context.cart or context.viewing) or not model.weights.together:
+        return np.zeros(0, dtype=np.int64)
+    names = dict.fromkeys((*context.cart, *((context.viewing,) if context.viewing else ())))
+    at = positions(model, list(names))
+    return at[at >= 0]
 
 
 def blend(scores: Scores, weights: Weights) -> Floats32:
-    """(n + m,) weighted sum of the three parts."""
-    return np.asarray(weights.as_tuple(), dtype=np.float32) @ scores.parts
+    """(n + m,) weighted sum of the four parts; 0 for what is hidden."""
+    own, popularity, preference, beside = (np.float32(weight) for weight in weights.as_tuple())
+    total = scores.collaborative * preference
+    total += scores.shared * popularity
+    total[scores.personal.at] += own * scores.personal.values
+    total[scores.together.at] += beside * scores.together.values
+    total[scores.hidden] = 0
+    return total
 
 
 def rank(
@@ -419,8 +445,9 @@ def rank(
 ) -> list[Pick]:
     """The best items for one member, best first; items already bought are among them.
 
-    An empty history gives `popular`. Items for which nothing speaks (a score of 0) are left out, so
-    fewer than `limit` may come back.
+    Where nothing is known of the person it gives `popular`. Items for which nothing speaks (a score
+    of 0 or less) are left out, so fewer than `limit` may come back; so is what is in the cart or on
+    the open page.
 
     Args:
         model: trained, or loaded read-only.
@@ -428,24 +455,93 @@ def rank(
         places: most specific first; the first `PLACES_MAX` count.
         limit: most picks to give, 0 to `LIMIT_MAX`.
         exclude: SKUs never to give.
-        context: what else is known: cart, page, feedback.
+        context: what else is known: cart, page, feedback, interests and the time.
 
     Raises:
         ValueError: limit is out of range.
     """
-    if not history:
-        return popular(model, places, limit, exclude)
-    scores = score(model, history, places)
-    total = blend(scores, model.weights)
+    _limit(limit)
     excluded = _test(exclude)
-    in_cart = frozenset(context.cart)
+    here = frozenset((*context.cart, context.viewing))
+    asked = _asked(model, history, context)
+    if not asked.taste.skus:
+        return popular(model, places, limit, exclude, at=context.at, interests=context.interests)
+    scores = _score(model, asked, places)
+    total = blend(scores, model.weights)
     chosen: list[tuple[int, str]] = []
-    for best in _widening(total, _limit(limit)):
+    for best in _widening(total, limit):
         named = ((n, _sku(model, scores, n)) for n in best.tolist())
-        chosen = [(n, sku) for n, sku in named if sku not in in_cart and not excluded(sku)][:limit]
+        chosen = [(n, sku) for n, sku in named if sku not in here and not excluded(sku)][:limit]
         if len(chosen) == limit:
             break
-    return [Pick(sku, float(total[n]), _part(model, scores, n)) for n, sku in chosen]
+    where = np.array([n for n, _ in chosen], dtype=np.int64)
+    values, told = total[where].tolist(), _told(model, asked, scores, where)
+    return [Pick(sku, v, *why) for (_, sku), v, why in zip(chosen, values, told, strict=True)]
+
+
+def _told(
+    model: Model, asked: _Asked, scores: Scores, where: Offsets
+) -> list[tuple[Part, tuple[str, ...]]]:
+    """Of each pick the part that added most, and the SKUs of the person's own that did.
+
+    What is popular has no reason of the person's own, and what was bought before is its own reason.
+    """
+    shares = _shares(model, scores, where)
+    leading = [PARTS[part] for part in shares.argmax(axis=0).tolist()]
+    turns = [n for n, part in enumerate(leading) if part in {"collaborative", "together"}]
+    reasons = _reasons(model, asked, where[turns], shares[:, turns]) if turns else []
+    because = dict(zip(turns, reasons, strict=True))
+    skus = asked.taste.skus
+    turn_of = {n: turn for turn, n in enumerate(scores.personal.at.tolist())}
+    for turn, part in enumerate(leading):
+        if part == "personal":
+            because[turn] = (skus[turn_of[int(where[turn])]],)
+    return [(part, because.get(turn, ())) for turn, part in enumerate(leading)]
+
+
+def _reasons(
+    model: Model, asked: _Asked, where: Offsets, shares: Floats64
+) -> list[tuple[str, ...]]:
+    """Of each item the SKUs of the taste that add most to it, at most `BECAUSE_MAX`."""
+    taste, at, context = asked
+    said = _contributions(model, at, taste.evidence, where)
+    totals = np.maximum(said, 0).sum(axis=1, keepdims=True)
+    said *= shares[2][:, None] / np.where(totals > 0, totals, 1.0)
+    turn_of = {n: turn for turn, n in enumerate(at.tolist())}
+    for n in _here(model, context).tolist():
+        said[:, turn_of[n]] += baskets.likeness(model.together, n, where) * shares[3]
+    order = np.argsort(-said, axis=1, kind="stable")[:, :BECAUSE_MAX]
+    return [
+        tuple(taste.skus[turn] for turn in turns if said[row, turn] > 0)
+        for row, turns in enumerate(order.tolist())
+    ]
+
+
+def _shares(model: Model, scores: Scores, where: Offsets) -> Floats64:
+    """(4, picks) what each part adds to each pick."""
+    found = np.zeros((len(PARTS), len(where)))
+    found[1], found[2] = scores.shared[where], scores.collaborative[where]
+    for row, part in ((0, scores.personal), (3, scores.together)):
+        value_of = dict(zip(part.at.tolist(), part.values.tolist(), strict=True))
+        found[row] = [value_of.get(n, 0.0) for n in where.tolist()]
+    found *= np.array(model.weights.as_tuple())[:, None]
+    return found
+
+
+def _contributions(model: Model, at: Offsets, evidence: Floats64, where: Offsets) -> Floats64:
+    """(picks, evidence) what each piece of evidence that may be named adds to each preference."""
+    found = np.zeros((len(where), len(at)))
+    held = np.flatnonzero((at >= 0) & (evidence > 0))
+    inside = np.flatnonzero(where < len(model.items))
+    if not len(held) or not len(inside) or not model.weights.collaborative:
+        return found
+    targets = where[inside]
+    said = parts.contributions(model.collaborative, at, evidence, targets)
+    # Of what may be named only: enough people bought the two.
+    named = parts.because(model.collaborative, at, evidence, targets, BECAUSE_MAX)
+    for row, columns in enumerate(named):
+        found[inside[row], columns] = said[row, columns]
+    return found
 
 
 def _widening(total: Floats32, limit: int) -> Iterator[Offsets]:
@@ -480,10 +576,6 @@ def _sku(model: Model, scores: Scores, position: int) -> str:
     return str(model.items[position].decode())
 
 
-def _part(model: Model, scores: Scores, position: int) -> Part:
-    return PARTS[int(np.argmax(scores.parts[:, position] * model.weights.as_tuple()))]
-
-
 def _test(exclude: Exclude) -> Callable[[str], bool]:
     if callable(exclude):
         return exclude
@@ -496,36 +588,42 @@ def _limit(limit: int) -> int:
     return limit
 
 
-def popular(model: Model, places: Sequence[str], limit: int, exclude: Exclude = ()) -> list[Pick]:
+def popular(
+    model: Model,
+    places: Sequence[str],
+    limit: int,
+    exclude: Exclude = (),
+    *,
+    at: float | None = None,
+    interests: Sequence[str] = (),
+) -> list[Pick]:
     """Best sellers of the most specific place that has any, filled up from wider places.
 
-    Knows nothing of the person, so it serves those who gave no consent. Arguments, limits and
-    errors are those of `rank`.
+    Knows nothing of the person but what is handed in, so it serves those who gave no consent.
+    `at` is the moment of asking in POSIX seconds, for the season; `interests` are category paths.
+    Other arguments, limits and errors are those of `rank`.
     """
     _limit(limit)
     excluded = _test(exclude)
-    picks: dict[str, Pick] = {}
-    for items, scores in _chain(model, places):
-        for name, value in zip(model.items[items].tolist(), scores.tolist(), strict=True):
-            if len(picks) >= limit:
-                return list(picks.values())
-            sku = name.decode()
-            if sku not in picks and not excluded(sku):
-                picks[sku] = Pick(sku, value, "shared")
-    return list(picks.values())
+    values = shared.scores(model.popular, len(model.items), places, at=at, interests=interests)
+    picks: list[Pick] = []
+    for best in _widening(values, limit):
+        named = ((n, model.items[n].decode()) for n in best.tolist())
+        shown = [(n, sku) for n, sku in named if not excluded(sku)][:limit]
+        picks = [Pick(sku, float(values[n]), "shared") for n, sku in shown]
+        if len(picks) == limit:
+            break
+    return picks
 
 
 def similar(model: Model, sku: str, limit: int) -> list[Pick]:
-    """Items nearest to one by cosine of their vectors, best first, without itself.
+    """Items nearest to one, best first, without itself: of those that enough people bought with it.
 
     An item that the model does not hold gives an empty list. Limits and errors are those of `rank`.
     """
-    (at,) = positions(model, [sku])
+    (at,) = positions(model, [sku]).tolist()
     count = _limit(limit)
     if at < 0:
         return []
-    lengths = np.sqrt(np.einsum("nf,nf->n", model.factors, model.factors))
-    cosine = model.factors @ model.factors[at] / np.maximum(lengths * lengths[at], 1e-12)
-    cosine[at] = -np.inf
-    best = [n for n in best_first(cosine, count).tolist() if cosine[n] > 0]
-    return [Pick(model.items[n].decode(), float(cosine[n]), "collaborative") for n in best]
+    found = parts.nearest(model.collaborative, at, count)
+    return [Pick(model.items[n].decode(), value, "collaborative") for n, value in found]

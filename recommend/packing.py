@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from recommend.collaborative import Collaborative, Form
 from recommend.model import Model, Popular, Settings, Weights
+from recommend.neighbours import Neighbours
+from recommend.together import Together
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,13 +23,20 @@ if TYPE_CHECKING:
 # Kind and item size of each array's dtype; the kind "S" has any size.
 ARRAYS = {
     "items": ("S", 1),
-    "factors": ("f4", 2),
-    "gram": ("f8", 2),
+    "taste": ("f4", 2),
+    "smooth": ("f4", 2),
+    "people": ("f4", 1),
+    "near_ptr": ("i8", 1),
+    "near_items": ("i4", 1),
+    "near_values": ("f4", 1),
     "item_people": ("i4", 1),
     "rebuy_days": ("f4", 1),
     "popular_ptr": ("i8", 1),
     "popular_items": ("i4", 1),
     "popular_scores": ("f4", 1),
+    "together_ptr": ("i8", 1),
+    "together_items": ("i4", 1),
+    "together_scores": ("f4", 1),
 }
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
@@ -38,13 +48,20 @@ def pack(model: Model) -> Arrays:
     lists = list(model.popular.values())
     return {
         "items": model.items,
-        "factors": model.factors,
-        "gram": model.gram,
+        "taste": model.collaborative.taste,
+        "smooth": model.collaborative.smooth,
+        "people": model.collaborative.people,
+        "near_ptr": model.collaborative.neighbours.ptr,
+        "near_items": model.collaborative.neighbours.items,
+        "near_values": model.collaborative.neighbours.values,
         "item_people": model.item_people,
         "rebuy_days": model.rebuy_days,
         "popular_ptr": np.cumsum([0, *(len(one.items) for one in lists)], dtype=np.int64),
         "popular_items": np.concatenate([one.items for one in lists]),
         "popular_scores": np.concatenate([one.scores for one in lists]),
+        "together_ptr": model.together.ptr,
+        "together_items": model.together.items,
+        "together_scores": model.together.scores,
     }
 
 
@@ -54,7 +71,9 @@ def values_of(model: Model) -> dict[str, Any]:
         "settings": asdict(model.settings),
         "weights": asdict(model.weights),
         "n_items": len(model.items),
-        "n_factors": model.factors.shape[1],
+        "collaborative": asdict(model.collaborative.form),
+        "n_taste": model.collaborative.taste.shape[1],
+        "n_smooth": model.collaborative.smooth.shape[1],
         "places": list(model.popular),
     }
 
@@ -70,11 +89,17 @@ def unpack(arrays: Arrays, values: Values) -> Model:
     lists = [Popular(items[first:last], scores[first:last]) for first, last in bounds]
     return Model(
         items=arrays["items"],
-        factors=arrays["factors"],
-        gram=arrays["gram"],
+        collaborative=Collaborative(
+            taste=arrays["taste"],
+            smooth=arrays["smooth"],
+            people=arrays["people"],
+            neighbours=Neighbours(*(arrays[f"near_{name}"] for name in ("ptr", "items", "values"))),
+            form=Form(**values["collaborative"]),
+        ),
         item_people=arrays["item_people"],
         rebuy_days=arrays["rebuy_days"],
         popular=dict(zip(values["places"], lists, strict=True)),
+        together=Together(*(arrays[f"together_{name}"] for name in Together._fields)),
         weights=Weights(**values["weights"]),
         settings=Settings(**values["settings"]),
     )
@@ -86,17 +111,25 @@ def check_sizes(arrays: Arrays, values: Values) -> None:
     Raises:
         ValueError: they do not.
     """
-    n_items, n_factors = values["n_items"], values["n_factors"]
-    listed = int(arrays["popular_ptr"][-1])
+    n_items = values["n_items"]
+    listed, paired = int(arrays["popular_ptr"][-1]), int(arrays["near_ptr"][-1])
+    beside = int(arrays["together_ptr"][-1])
     wanted = {
         "items": (n_items,),
-        "factors": (n_items, n_factors),
-        "gram": (n_factors, n_factors),
+        "taste": (n_items, values["n_taste"]),
+        "smooth": (n_items, values["n_smooth"]),
+        "people": (n_items,),
+        "near_ptr": (n_items + 1,),
+        "near_items": (paired,),
+        "near_values": (paired,),
         "item_people": (n_items,),
         "rebuy_days": (n_items,),
         "popular_ptr": (len(values["places"]) + 1,),
         "popular_items": (listed,),
         "popular_scores": (listed,),
+        "together_ptr": (n_items + 1,),
+        "together_items": (beside,),
+        "together_scores": (beside,),
     }
     if wrong := [name for name, shape in wanted.items() if arrays[name].shape != shape]:
         raise ValueError(f"sizes do not fit together: {', '.join(wrong)}")
@@ -108,14 +141,27 @@ def check_values(arrays: Arrays) -> None:
     Raises:
         ValueError: one cannot.
     """
-    items, listed, ptr = arrays["items"], arrays["popular_items"], arrays["popular_ptr"]
+    items = arrays["items"]
     checks = {
         "items are sorted": bool((items[:-1] < items[1:]).all()),
-        "factors are numbers": bool(np.isfinite(arrays["factors"]).all()),
+        "vectors are numbers": all(np.isfinite(arrays[name]).all() for name in ("taste", "smooth")),
+        "items have people": bool((arrays["people"] >= 1).all()),
+        "neighbours have bounds": _are_bounds(arrays["near_ptr"]),
+        "neighbours are items": _are_positions(arrays["near_items"], len(items)),
+        "neighbours are numbers": bool(np.isfinite(arrays["near_values"]).all()),
+        "what lies together has bounds": _are_bounds(arrays["together_ptr"]),
+        "what lies together is items": _are_positions(arrays["together_items"], len(items)),
+        "lists have bounds": _are_bounds(arrays["popular_ptr"]),
+        "lists name items": _are_positions(arrays["popular_items"], len(items)),
         "intervals are not negative": not bool((arrays["rebuy_days"] < 0).any()),
-        "gram is of numbers": bool(np.isfinite(arrays["gram"]).all()),
-        "lists have bounds": int(ptr[0]) == 0 and bool((np.diff(ptr) >= 0).all()),
-        "lists name items": bool(((listed >= 0) & (listed < len(items))).all()),
     }
     if wrong := [what for what, fine in checks.items() if not fine]:
         raise ValueError(f"not so: {', '.join(wrong)}")
+
+
+def _are_bounds(ptr: npt.NDArray[Any]) -> bool:
+    return int(ptr[0]) == 0 and bool((np.diff(ptr) >= 0).all())
+
+
+def _are_positions(values: npt.NDArray[Any], size: int) -> bool:
+    return bool(((values >= 0) & (values < size)).all())

@@ -248,16 +248,16 @@ def _als(
     counts: sparse.csr_matrix, factors: int, alpha: float, *, seed: int, threads: int
 ) -> AlternatingLeastSquares:
     """Hu, Koren, Volinsky 2008, as `implicit` does it."""
-    learner = AlternatingLeastSquares(
-        factors=min(factors, max(1, min(counts.shape))),
-        regularization=ALS_REGULARIZATION,
-        alpha=alpha,
-        iterations=ALS_ITERATIONS,
-        num_threads=threads,
-        random_state=seed,
-    )
     # BLAS threads under those of implicit make it ten times slower; it warns about them.
     with threadpool_limits(1, "blas"):
+        learner = AlternatingLeastSquares(
+            factors=min(factors, max(1, min(counts.shape))),
+            regularization=ALS_REGULARIZATION,
+            alpha=alpha,
+            iterations=ALS_ITERATIONS,
+            num_threads=threads,
+            random_state=seed,
+        )
         learner.fit(counts, show_progress=False)
     return learner
 

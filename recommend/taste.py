@@ -5,8 +5,11 @@ All of it is handed in with a request and forgotten with the answer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
+History: TypeAlias = Sequence[tuple[float, tuple[str, ...]]]
+"""(POSIX seconds, SKUs) of each basket, newest last."""
 Kind: TypeAlias = Literal[
     "view", "click", "cart", "wish", "share", "review", "dismissal", "impression"
 ]
@@ -22,6 +25,8 @@ STRENGTHS: dict[Kind, float] = {
     "impression": 0.0,
 }
 """How much one of them says, a purchase being 1. A review of two stars or less counts negative."""
+RETURN_STRENGTH = -0.5
+"""Of a thing sent back, beyond that its purchase does not count: it was tried and not wanted."""
 
 
 class Signal(NamedTuple):
@@ -29,20 +34,20 @@ class Signal(NamedTuple):
 
     Attributes:
         at: POSIX seconds.
-        kind: what the member did.
+        kind: what the member did; a return comes from the journal and is never reported.
         sku: on which product.
         stars: of a review, 1 to 5; 0 otherwise.
     """
 
     at: float
-    kind: Kind
+    kind: Kind | Literal["return"]
     sku: str
     stars: int = 0
 
     @property
     def strength(self) -> float:
         """How much it speaks for the product, a purchase being 1; negative speaks against it."""
-        weight = STRENGTHS[self.kind]
+        weight = RETURN_STRENGTH if self.kind == "return" else STRENGTHS[self.kind]
         return -weight if self.kind == "review" and 0 < self.stars <= 2 else weight  # noqa: PLR2004
 
 
@@ -54,12 +59,14 @@ class Context(NamedTuple):
         cart: SKUs in the basket at this moment; they are not recommended again.
         viewing: SKU of the page that is open.
         signals: of the member, newest last, as far as consent allows.
+        interests: category paths that the member named, such as "Dairy/Milk".
     """
 
     at: float | None = None
     cart: tuple[str, ...] = ()
     viewing: str | None = None
     signals: tuple[Signal, ...] = ()
+    interests: tuple[str, ...] = ()
 
 
 NOTHING_ELSE = Context()

@@ -30,7 +30,7 @@ class Settings:
     body_bytes_max: int = 1_000_000
     bulk_bytes_max: int = 32_000_000
     database_timeout_seconds: float = 2.0
-    model_factors: int = 32
+    model_factors: int = 256
     # When the model is trained anew by itself; 0: never for that.
     model_retrain_withdrawals: int = 1
     model_retrain_hours: float = 24.0
@@ -110,7 +110,7 @@ def _own(env: Env) -> dict[str, Any]:
             "database_timeout_seconds": env.float(
                 "DATABASE_TIMEOUT_SECONDS", 2.0, validate=validate.Range(0.1, 60)
             ),
-            "model_factors": env.int("MODEL_FACTORS", 32, validate=validate.Range(4, 512)),
+            "model_factors": env.int("MODEL_FACTORS", 256, validate=validate.Range(4, 512)),
             "model_retrain_withdrawals": env.int(
                 "MODEL_RETRAIN_WITHDRAWALS", 1, validate=validate.Range(0, 1_000_000)
             ),

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recommend.model import DAY_SECONDS, EVERYWHERE, SCORE_FLOOR, Popular
 from recommend.privacy.votes import UNIT, Votes
+from recommend.shared import DAY_SECONDS, EVERYWHERE, SCORE_FLOOR, Popular
 
 if TYPE_CHECKING:
     from recommend.dataset import Dataset, Floats, Offsets

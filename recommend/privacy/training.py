@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from recommend.collaborative import of_vectors
 from recommend.dataset import Basket, build, hold_out
 from recommend.evaluate import hit_rate_at, recall_at
 from recommend.model import EVERYWHERE, Model, Settings, Weights, rank, train
@@ -42,6 +43,8 @@ METRICS_SHARE = 0.08
 LISTS_SHARE = 0.5
 """With vectors; without them the lists have the share of the vectors as well."""
 VECTORS_SHARE = 1 - COUNT_SHARE - METRICS_SHARE - LISTS_SHARE
+ALPHA, REGULARIZATION = 5.0, 10.0
+"""Of folding a member in: confidence in a purchase, and how much is doubted."""
 LENGTH = 0.5
 """That all votes of a member for the lists are held to."""
 CROWD_MIN = 1_000.0
@@ -49,6 +52,9 @@ CROWD_MIN = 1_000.0
 SAMPLE = 4_000
 """About as many members choose the weights."""
 K = 10
+ASKED_MIN = 20.0
+"""Fewer members asked than so many deviations of the noise, and their answers are left out."""
+LEFT_OUT = "left_out_metrics"
 GRID: tuple[Weights, ...] = tuple(
     Weights(1.0, shared, collaborative)
     for shared in (0.8, 0.2, 2.0)
@@ -133,6 +139,8 @@ def train_guarded(
     model, facts = _choose(models, dataset, guard, members)
     told("learn", 3, 3)
     note = f"Drawn by the exponential mechanism among {len(models)} blends."
+    if LEFT_OUT in facts:
+        note = "Default weights: too few members to choose by, for this epsilon."
     return Guarded(model, {**_facts(guard, members, released), **facts}, note)
 
 
@@ -228,10 +236,8 @@ def _bare(released: _Released, settings: Settings, at: float) -> Model:
         for number in range(settings.people_min)
     )
     frame = train(build(strangers), settings, collaborative=False)
-    factors = np.zeros((len(released.items), settings.factors), dtype=np.float32)
-    factors[:, : released.vectors.items.shape[1]] = released.vectors.items
-    wide = factors.astype(np.float64)
-    return replace(frame, factors=factors, gram=wide.T @ wide, popular=released.lists)
+    part = of_vectors(released.vectors.items, alpha=ALPHA, regularization=REGULARIZATION)
+    return replace(frame, collaborative=part, popular=released.lists)
 
 
 def _choose(
@@ -248,7 +254,9 @@ def _choose(
     asked = [truth for truth, coin in zip(truths, coins, strict=True) if coin * members < SAMPLE]
     figures = figures_of(models, history, asked)
     chosen = dp_choice(figures[:, :, 0].sum(axis=0), guard)
-    return models[chosen], _metrics(figures[:, chosen], guard)
+    metrics = _metrics(figures[:, chosen], guard)
+    # By what was released, too few were asked: their draw is noise, and the first is the default.
+    return models[0 if LEFT_OUT in metrics else chosen], metrics
 
 
 def figures_of(models: Sequence[Model], history: Dataset, truths: Sequence[Truth]) -> Floats64:
@@ -282,8 +290,8 @@ def _metrics(figures: Floats64, guard: Guard) -> dict[str, Fact]:
     deviation = multiplier(guard.cost, METRICS_SHARE) * math.sqrt(3)
     noisy = (sums + guard.noise.gaussian(3, deviation * unit)) / unit
     asked = float(noisy[2])
-    if asked < 20 * deviation:
-        return {"metrics": "left out: too few members for this epsilon"}
+    if asked < ASKED_MIN * deviation:
+        return {LEFT_OUT: "too few members with a basket to hold out, for this epsilon"}
     recall, hit_rate = (min(1.0, max(0.0, each / asked)) for each in noisy[:2].tolist())
     return {
         f"recall_at_{K}_chosen": round(recall, 4),

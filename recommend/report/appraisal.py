@@ -100,10 +100,11 @@ def _floor(found: Appraisal) -> tuple[str, ...]:
     if found.served is None:
         return ()
     people = found.chosen["settings"]["people_min"]
-    return (
+    note = (
         f"As served, nobody is shown what fewer than {people} people have, but for their own; the "
-        "first row and the plain methods have no such floor, so that they compare.",
+        "first row and the plain methods have no such floor, so that they compare."
     )
+    return (note,)
 
 
 def _named(result: Result) -> str:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from recommend.choose import MEMBERS_MIN
 from recommend.dataset import hold_out
-from recommend.evaluate import MEMBERS_MIN, baselines, recall_at, served
+from recommend.evaluate import baselines, recall_at, served
 from recommend.model import train
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from loyalty.kit.clock import now
 from recommend import artefact
 from recommend.artefact import ArtefactError
+from recommend.choose import Choice, choose
 from recommend.dataset import build
-from recommend.evaluate import Choice, choose_weights
 from recommend.model import Settings, train
 from recommend.privacy.service import reserve
 from recommend.privacy.training import Guard, K, train_guarded
@@ -250,14 +250,20 @@ def _learn_from(
     dataset: Dataset, settings: Settings, trainer: Trainer, progress: Progress
 ) -> tuple[Choice, Model]:
     progress("weigh", 0, 1)
-    choice = choose_weights(dataset, settings, settings.seed, threads=trainer.threads)
-    progress("weigh", 1, 1)
-    model = train(
+    choice = choose(
         dataset,
         settings,
+        settings.seed,
+        progress=lambda done, total: progress("weigh", done, total),
+        threads=trainer.threads,
+    )
+    model = train(
+        dataset,
+        choice.settings or settings,
         choice.weights,
         progress=lambda done, total: progress("learn", done, total),
         threads=trainer.threads,
+        start=choice.model,
     )
     return choice, model
 

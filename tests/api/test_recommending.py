@@ -214,7 +214,7 @@ def test_a_broken_model_leaves_the_old_one_serving(
     before = timeless(shown(busy, member))
     root = settings.model_dir
     shutil.copytree(root / trained.version, root / "broken")
-    (root / "broken" / "factors.npy").write_bytes(b"\x93NUMPY nonsense")
+    (root / "broken" / "people.npy").write_bytes(b"\x93NUMPY nonsense")
     artefact.promote(root, "broken")
     busy.clock.seconds += 2
     assert timeless(shown(busy, member)) == before

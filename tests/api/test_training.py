@@ -19,7 +19,7 @@ from loyalty.jobs.runner import Runner
 from loyalty.kit.clock import now
 from recommend import artefact
 from recommend.artefact import Shelf
-from recommend.evaluate import Choice
+from recommend.choose import Choice
 from recommend.model import Weights
 from recommend.model import train as learn
 from recommend.packing import Arrays, pack
@@ -199,10 +199,10 @@ def test_a_refused_choice_does_not_keep_those_who_withdrew_in_service(
     def choosing(weights: Weights) -> Callable[..., Choice]:
         return lambda *_args, **_more: Choice(weights, (), {}, 2, "As the test says.")
 
-    monkeypatch.setattr(training, "choose_weights", choosing(Weights(1.0, 0.1, 0.0)))
+    monkeypatch.setattr(training, "choose", choosing(Weights(1.0, 0.1, 0.0)))
     good = train(parts)
     assert good.promoted
-    monkeypatch.setattr(training, "choose_weights", choosing(Weights(0.0, 1.0, 0.0)))
+    monkeypatch.setattr(training, "choose", choosing(Weights(0.0, 1.0, 0.0)))
     worse = train(parts)
     assert not worse.promoted
     assert served(parts) == good.version

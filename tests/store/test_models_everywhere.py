@@ -81,7 +81,7 @@ def test_a_node_with_an_empty_disk_serves_what_the_others_do(nodes: Nodes) -> No
     assert seen(nodes.two) == version
     mine, its = (artefact.load(each.root, version) for each in nodes)
     assert np.array_equal(mine.items, its.items)
-    assert np.array_equal(mine.factors, its.factors)
+    assert np.array_equal(mine.collaborative.smooth, its.collaborative.smooth)
 
 
 def test_before_anything_is_trained_a_node_serves_nothing_and_is_well(nodes: Nodes) -> None:
@@ -189,7 +189,7 @@ def test_what_was_harmed_on_the_way_never_serves(nodes: Nodes, parts: Parts, har
     assert depots.deliver(nodes.two)
     new = nodes.served(2)
     chunks, files = parts.database["models.chunks"], parts.database["models.files"]
-    target = f"{new}/factors.npy"
+    target = f"{new}/people.npy"
     if harm == "changed":
         data = chunks.find_one({"files_id": target})["data"]  # type: ignore[index]
         chunks.update_one({"files_id": target}, {"$set": {"data": data[:-1] + b"\0"}})
@@ -213,7 +213,7 @@ def test_a_broken_version_on_the_disk_is_fetched_anew(nodes: Nodes) -> None:
     shelf = Shelf(nodes.two.root, clock)
     courier = Courier(nodes.two, is_broken=lambda: shelf.problem is not None, monotonic=clock)
     assert courier.look()
-    (nodes.two.root / version / "factors.npy").write_bytes(b"nonsense")
+    (nodes.two.root / version / "people.npy").write_bytes(b"nonsense")
     assert shelf.served() is None
     assert shelf.problem
     assert courier.look()
@@ -222,6 +222,25 @@ def test_a_broken_version_on_the_disk_is_fetched_anew(nodes: Nodes) -> None:
     assert served
     assert served.version == version
     assert shelf.problem is None
+
+
+def test_what_another_program_wrote_is_fetched_once_and_not_all_the_time(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes.served(1)
+    clock = Clock()
+    courier = Courier(nodes.two, is_broken=lambda: True, monotonic=clock)
+    tries: list[bool] = []
+
+    def counted(_depot: Depot, *, verify: bool) -> bool:
+        tries.append(verify)
+        return True
+
+    monkeypatch.setattr(depots, "deliver", counted)
+    for _ in range(100):
+        clock.seconds += 30
+        assert courier.look()
+    assert tries == [True]
 
 
 def test_while_the_database_is_away_the_old_one_serves(

@@ -35,7 +35,7 @@ from tests.api.test_redeeming import OFF, act, paying, put, redeem
 from tests.api.test_returning import back
 from tests.api.test_simulating import finished
 from tests.api.test_transferring import transfer
-from tests.builders import NOON, Api, program_document, purchase_body, unique
+from tests.builders import NOON, Api, permit, program_document, purchase_body, unique
 from tests.guarded import as_user, guarded
 from tests.races.model_node import model_of
 
@@ -219,6 +219,7 @@ class TestTheServiceRuns:
     ) -> None:
         api, parts, member = guarded_shop, guarded_parts, member_of(guarded_shop)
         api.consent(member, "marketing", channel="email")
+        assert parts.journal.histories([permit(member)], limit=1).keys() == {member}
         served = Shelf(guarded_settings.model_dir), Popularity(parts.sources)
         runner = Runner(parts.jobs, picks_kind(guarded_settings, parts, *served))
         ids = []

@@ -14,7 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommend import artefact, packing
-from recommend.artefact import ArtefactError, Shelf, current, describe, load, promote, prune, save
+from recommend.artefact import (
+    FORMAT,
+    ArtefactError,
+    Shelf,
+    current,
+    describe,
+    load,
+    promote,
+    prune,
+    save,
+)
 from recommend.dataset import Basket, build
 from recommend.model import Model, Settings, Weights, popular, rank, train
 
@@ -57,12 +67,12 @@ def served(shelf: Shelf) -> str | None:
 
 
 def same(one: Model, two: Model) -> bool:
-    arrays = ("items", "factors", "gram", "item_people")
+    ours, theirs = packing.pack(one), packing.pack(two)
     lists = [
         [(n, p.items.tolist(), p.scores.tolist()) for n, p in m.popular.items()] for m in (one, two)
     ]
     return (
-        all(np.array_equal(getattr(one, name), getattr(two, name)) for name in arrays)
+        all(ours[name].tobytes() == theirs[name].tobytes() for name in packing.ARRAYS)
         and lists[0] == lists[1]
         and (one.settings, one.weights) == (two.settings, two.weights)
     )
@@ -79,7 +89,7 @@ def test_what_is_loaded_is_what_was_saved(root: Path, model: Model) -> None:
 
 def test_a_loaded_model_cannot_be_written_to(root: Path) -> None:
     with pytest.raises(ValueError, match="read-only"):
-        load(root, "v1").factors[0, 0] = 1.0
+        load(root, "v1").item_people[0] = 1
 
 
 def test_a_model_of_no_items_can_be_kept(tmp_path: Path) -> None:
@@ -92,7 +102,7 @@ def test_the_model_card_is_kept(tmp_path: Path, model: Model) -> None:
     save(model, tmp_path, "v1", created_at=12.5, facts={"recall": 0.2, "note": {"by": "test"}})
     card = describe(tmp_path, "v1")
     assert card["facts"] == {"recall": 0.2, "note": {"by": "test"}}
-    assert (card["created_at"], card["n_items"], card["format"]) == (12.5, 3, 1)
+    assert (card["created_at"], card["n_items"], card["format"]) == (12.5, 3, FORMAT)
     assert card["settings"] == asdict(SMALL)
 
 
@@ -185,7 +195,7 @@ def test_gross_damage_is_seen_without_checksums(
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 2}, {"n_items": 4}, {"n_factors": 5}, {"places": []}, {"files": {}},
+        {"format": 1}, {"n_items": 4}, {"n_taste": 5}, {"places": []}, {"files": {}},
         {"weights": {"personal": -1}}, {"weights": {"other": 1}}, {"weights": None},
         {"settings": {"factors": 0}}, {"settings": []}, {"files": None}, {"places": 3},
     ],
@@ -249,7 +259,7 @@ def test_a_broken_new_version_keeps_the_old_one_serving(root: Path, model: Model
     shelf = Shelf(root, clock := Clock())
     shelf.model()
     put(root, model, "v2")
-    flip(root / "v2" / "factors.npy")
+    flip(root / "v2" / "people.npy")
     clock.at = 1.0
     assert served(shelf) == "v1"
     assert "v2 is broken" in str(shelf.problem)
@@ -259,7 +269,7 @@ def test_a_broken_new_version_keeps_the_old_one_serving(root: Path, model: Model
 
 
 def test_a_broken_version_is_tried_again_once_a_minute(root: Path) -> None:
-    path = root / "v1" / "factors.npy"
+    path = root / "v1" / "people.npy"
     flip(path)
     shelf = Shelf(root, clock := Clock())
     assert shelf.model() is None

@@ -32,15 +32,9 @@ SENSITIVE_HIDDEN = Restrictions(hidden=SENSITIVE, sensitive=SENSITIVE, one_off=f
 Lives: TypeAlias = dict[str, list[PastBasket]]
 # Each array of a model, and how the tests below look at it. A new one has to be looked at, too.
 LOOKED_AT = {
-    "items",
-    "factors",
-    "gram",
-    "item_people",
-    "popular",
+    "items", "collaborative", "item_people", "popular", "together", "weights", "settings",
     "rebuy_days",
-    "weights",
-    "settings",
-}
+}  # fmt: skip
 
 streams = st.lists(
     st.builds(
@@ -74,6 +68,16 @@ def returning(stream: Sequence[Basket], sku: str) -> int:
     return sum(len(each) > 1 for each in days.values())
 
 
+def both(stream: Sequence[Basket], one: str, other: str, *, in_one_basket: bool) -> int:
+    """Different members who bought both, in one basket or ever."""
+    if in_one_basket:
+        return len({each.member for each in stream if {one, other} <= {*each.items}})
+    ever: dict[str, set[str]] = {}
+    for each in stream:
+        ever.setdefault(each.member, set()).update(each.items)
+    return sum({one, other} <= skus for skus in ever.values())
+
+
 def names(model: Model, positions: Collection[int]) -> list[str]:
     return [model.items[n].decode() for n in positions]
 
@@ -92,7 +96,14 @@ def test_nothing_shows_without_so_many_people_behind_it(
     held = names(model, range(len(model.items)))
     assert set(held) == {sku for sku in SKUS if people(stream, sku) >= people_min}
     assert model.item_people.tolist() == [people(stream, sku) for sku in held]
-    assert model.factors.shape[0] == len(held)
+    assert len(model.collaborative.people) == len(model.rebuy_days) == len(held)
+    for ptr, items, together in (
+        (model.together.ptr, model.together.items, True),
+        (model.collaborative.neighbours.ptr, model.collaborative.neighbours.items, False),
+    ):
+        for n, sku in enumerate(held):
+            for other in names(model, items[ptr[n] : ptr[n + 1]].tolist()):
+                assert both(stream, sku, other, in_one_basket=together) >= people_min
     for sku, days in zip(held, model.rebuy_days.tolist(), strict=True):
         assert math.isnan(days) is (returning(stream, sku) < people_min)
     for place, listed in model.popular.items():

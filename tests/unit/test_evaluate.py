@@ -1,27 +1,20 @@
-"""Metrics against values worked by hand, and the choice of weights."""
+"""Metrics against values worked by hand."""
 
 import math
 import random
-from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from recommend.dataset import Basket, Dataset, Truth, build, hold_out
+from recommend.dataset import Basket, Dataset, build, hold_out
 from recommend.evaluate import (
-    DEFAULT_WEIGHTS,
-    GRID,
-    MEMBERS_MIN,
     Metrics,
     baselines,
-    choose_weights,
     evaluate,
     hit_rate_at,
     measure,
     ndcg_at,
     personal_top,
     recall_at,
-    served,
 )
 from recommend.model import Model, Settings, Weights, train
 
@@ -41,19 +34,6 @@ def rebuyers(people: int, seed: int = 3) -> Dataset:
         for member, skus in own.items()
         for day in range(4)
     )
-
-
-def explorers(people: int, seed: int = 3) -> Dataset:
-    """Two tastes; nobody ever buys an item twice."""
-    chance = random.Random(seed)  # noqa: S311 - a test's data
-    baskets = []
-    for n in range(people):
-        taste = chance.sample(CATALOGUE[n % 2 :: 2], 20)
-        baskets += [
-            Basket(f"m{n}", day * DAY, ("web",), tuple(taste[5 * day : 5 * day + 5]))
-            for day in range(4)
-        ]
-    return build(baskets)
 
 
 def test_recall_is_hits_over_the_basket() -> None:
@@ -108,54 +88,3 @@ def test_a_model_beats_the_best_sellers_where_people_buy_again() -> None:
     others = {n: measure(r, *cases, 5) for n, r in baselines(model).items()}
     assert blend.recall > 0.75 > 2 * others["global_top"].recall
     assert blend.members == 80
-
-
-def test_with_too_few_members_the_weights_are_the_default_and_it_says_so() -> None:
-    choice = choose_weights(rebuyers(MEMBERS_MIN - 1), SMALL, seed=1)
-    assert (choice.weights, choice.tried, dict(choice.confirmed)) == (DEFAULT_WEIGHTS, (), {})
-    assert choice.note.startswith("Default weights: only 49 members")
-    assert choose_weights(build([]), SMALL, seed=1).weights == DEFAULT_WEIGHTS
-
-
-def test_where_nobody_buys_twice_the_collaborative_part_is_chosen() -> None:
-    choice = choose_weights(explorers(120), SMALL, seed=1)
-    assert choice.weights.collaborative > choice.weights.personal
-    assert choice.confirmed["chosen"].recall > choice.confirmed["default"].recall
-
-
-def test_where_people_buy_again_the_personal_part_is_chosen() -> None:
-    choice = choose_weights(rebuyers(120), SMALL, seed=1, k=5)
-    assert choice.weights.personal == 1.0
-    assert choice.confirmed["chosen"].recall > choice.confirmed["global_top"].recall
-
-
-def test_the_same_seed_chooses_the_same() -> None:
-    one, two = (choose_weights(rebuyers(60), SMALL, seed=5, threads=n) for n in (1, 2))
-    assert one == two
-
-
-def test_figures_tried_are_those_of_serving() -> None:
-    dataset = rebuyers(60)
-    choice = choose_weights(dataset, replace(SMALL, people_min=8), seed=5)
-    assert [weights for weights, _ in choice.tried] == list(GRID)
-    assert max(row.recall for _, row in choice.tried) == dict(choice.tried)[choice.weights].recall
-    assert {row.members for _, row in choice.tried} == {30}
-    assert choice.confirmed["chosen"].members == 30
-
-
-def test_blending_scores_once_gives_what_ranking_gives() -> None:
-    dataset = rebuyers(60)
-    settings = replace(SMALL, people_min=8)
-    choice = choose_weights(dataset, settings, seed=5)
-    history, truths = hold_out(dataset)
-    model = train(history, settings)
-    drawn = [truths[n] for n in np.random.default_rng(5).permutation(60).tolist()]
-
-    def again(weights: Weights, sample: list[Truth]) -> Metrics:
-        histories = [history.baskets_of(truth.member) for truth in sample]
-        items, places = [t.items for t in sample], [t.place for t in sample]
-        return measure(served(replace(model, weights=weights)), histories, items, places)
-
-    for weights, metrics in choice.tried:
-        assert again(weights, drawn[:30]).recall == pytest.approx(metrics.recall)
-    assert choice.confirmed["chosen"] == again(choice.weights, drawn[30:])
