@@ -63,6 +63,7 @@ import recommend.bulk.views
 import recommend.experiments.views
 import recommend.feedback.views
 import recommend.merchandising.views
+import recommend.offers.views
 import recommend.training.views
 import recommend.views
 from loyalty.access import model as keys
@@ -166,11 +167,13 @@ from recommend.experiments.model import ExperimentNotFoundError
 from recommend.experiments.results import results as experiment_results
 from recommend.experiments.service import Experiments, Shelves
 from recommend.experiments.store import ExperimentStore
+from recommend.feedback import withdrawn
 from recommend.feedback.store import FeedbackStore
 from recommend.files import UnusableFileError, write_lines
 from recommend.merchandising.store import RuleStore
 from recommend.model import LIMIT_MAX
 from recommend.model import Settings as ModelSettings
+from recommend.offers.service import Desk as OfferDesk
 from recommend.privacy import tables as privacy_tables
 from recommend.privacy.attack import verdict
 from recommend.privacy.inspection import inspect
@@ -239,6 +242,7 @@ BLUEPRINTS = (
     recommend.bulk.views.blp,
     recommend.training.views.blp,
     recommend.experiments.views.blp,
+    recommend.offers.views.blp,
     recommend.merchandising.views.blp,
     loyalty.privacy.views.blp,
     loyalty.operation.views.blp,
@@ -605,6 +609,13 @@ def keeper(parts: Parts) -> Keeper:
         Sweep("jobs_days", "jobs", parts.jobs.old, parts.jobs.sweep),
         Sweep("requests_months", "requests", parts.requests.old, parts.requests.sweep),
         Sweep("feedback_months", "feedback", parts.feedback.old, feedback.sweep),
+        # Whatever its age: the consent that it was kept with is gone.
+        Sweep(
+            "feedback_months",
+            "feedback_withdrawn",
+            lambda _: withdrawn.count(feedback, parts.consents, at=now()),
+            lambda _: withdrawn.sweep(feedback, parts.consents, at=now()),
+        ),
     )
     eraser = _eraser(parts, lambda *_: None)
 
@@ -700,6 +711,7 @@ def _provided(settings: Settings, parts: Parts, runner: Runner) -> dict[type, An
         Cursors: parts.cursors,
         training.Trainer: parts.trainer,
         Experiments: sources.experiments,
+        OfferDesk: OfferDesk(stores, parts.rewards, sources),
         Shelves: Shelves(settings.model_dir),
         Centre: _centre(settings, parts, runner),
     }

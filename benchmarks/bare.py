@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = "benchmark-template"
 HISTORY_BASKETS = 60
+FEEDBACK = 200
 _HEAD = {"_id": 0, "seq": 1, "state": 1}
 _BASKET = {
     "_id": 0,
@@ -40,6 +41,7 @@ class Bare:
         self._database = database
         self._journal = database["journal"]
         self._consents = database["consents"]
+        self._feedback = database["feedback"]
         kept = database["meta"].find_one({"_id": TEMPLATE})
         assert kept, "the stage keeps it"
         self._template: Document = kept["entry"]
@@ -92,6 +94,11 @@ class Bare:
         return self._consents.find_one(
             {"member": member}, {"seq": 1, "flags": 1}, sort=[("seq", DESCENDING)]
         )
+
+    def feedback(self, member: str) -> list[dict[str, Any]]:
+        """The newest feedback, newest first."""
+        found = self._feedback.find({"member": member, "is_shown": {"$in": [False, True]}})
+        return list(found.sort("at", DESCENDING).limit(FEEDBACK))
 
     def history(self, member: str) -> list[dict[str, Any]]:
         """The newest baskets, newest first."""

@@ -6,6 +6,7 @@ service of this kind has to pay. Its paths are Carnet's, so that one plan of loa
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, request
@@ -15,10 +16,14 @@ from loyalty.catalogue.store import CatalogueStore
 from loyalty.kit.mongo import connect, open_database
 from loyalty.kit.settings import Settings
 from recommend.artefact import Shelf
-from recommend.model import rank
+from recommend.due import DAY_SECONDS, WAITING_DAYS_MAX, bought_since
+from recommend.model import positions, rank
+from recommend.taste import Context, Signal
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
+
+    from recommend.model import History, Model
 
 
 def create_app() -> Flask:
@@ -32,7 +37,7 @@ def create_app() -> Flask:
     _write(app, bare)
     _read(app, bare)
     catalogue = CatalogueStore(database, timeout_seconds=timeout_seconds)
-    _recommend(app, bare, Shelf(settings.model_dir), catalogue.restrictions().hidden)
+    _recommend(app, bare, Shelf(settings.model_dir), catalogue)
     return app
 
 
@@ -67,7 +72,18 @@ def _agrees(flags: dict[str, Any]) -> bool:
     return bool(flags.get("personalisation", {}).get("s") == "granted")
 
 
-def _recommend(app: Flask, bare: Bare, shelf: Shelf, hidden: frozenset[str]) -> None:
+def _resting(model: Model, taste: History) -> frozenset[str]:
+    """What was bought too short a time ago, by the item's interval: one look-up in the model."""
+    at = time.time()
+    last = bought_since(taste, at - WAITING_DAYS_MAX * DAY_SECONDS)
+    skus = list(last)
+    days = model.rebuy_days[positions(model, skus)]
+    return frozenset(
+        sku for sku, each in zip(skus, days, strict=True) if at - last[sku] < each * DAY_SECONDS
+    )
+
+
+def _recommend(app: Flask, bare: Bare, shelf: Shelf, catalogue: CatalogueStore) -> None:
     @app.get("/v1/members/<member>/recommendations")
     def recommendations(member: str) -> ResponseReturnValue:
         flags = bare.flags(member)
@@ -78,6 +94,20 @@ def _recommend(app: Flask, bare: Bare, shelf: Shelf, hidden: frozenset[str]) -> 
             (each["occurred_at"].timestamp(), tuple(x["sku"] for x in each["activity"]["lines"]))
             for each in reversed(bare.history(member))
         ]
+        signals = tuple(
+            Signal(each["at"].timestamp(), each["kind"], sku)
+            for each in reversed(bare.feedback(member))
+            for sku in each["skus"]
+        )
         places = (f"channel:{request.args['channel']}",)
-        picks = rank(model, taste, places, int(request.args["limit"]), exclude=hidden)
-        return {"items": [{"sku": each.sku, "score": each.score} for each in picks]}
+        hidden = catalogue.restrictions().hidden | _resting(model, taste)
+        context = Context(time.time(), signals=signals)
+        limit = int(request.args["limit"])
+        picks = rank(model, taste, places, limit, exclude=hidden, context=context)
+        products = catalogue.products([each.sku for each in picks])
+        return {
+            "items": [
+                {"sku": each.sku, "name": products[each.sku].name, "score": each.score}
+                for each in picks
+            ]
+        }

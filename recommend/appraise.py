@@ -8,6 +8,8 @@ Pure: no clock, no file, no database; the same seed gives the same figures. The 
   on a random fifth of these members; what is reported is of the other four fifths, whose last
   baskets neither the choice nor the training sees.
 - A test file: the choice sees the training file alone, and all members of the test file count.
+- Rivals may list what one person alone bought, and so may the model, like with like. With a floor
+  of people (`Settings.people_min`) the model is shown as served, too, in a row of its own.
 - A rival is shown at its best: with or without what a member has already, and ALS with the best of
   several strengths, whichever serves *it* better on the very members it is measured on. The model
   gets no such second look.
@@ -18,8 +20,9 @@ It leaves to others: learning (`recommend.model`), the rivals (`recommend.rivals
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -39,7 +42,7 @@ from recommend.measures import (
     ragged,
     recall_by_length,
 )
-from recommend.model import LIMIT_MAX, Model, Settings, rank, train
+from recommend.model import LIMIT_MAX, Model, Pick, Settings, rank, train
 from recommend.rivals import Asked, Rival, asked, rivals
 from recommend.rivals import rank as rank_rival
 from recommend.taste import Context
@@ -53,6 +56,8 @@ HEAD_SHARE = 0.5
 """Best sellers are the fewest items that make up this share of all purchases."""
 MODEL = "carnet"
 MODEL_LABEL = "Carnet"
+SERVED = "carnet_served"
+SERVED_LABEL = "Carnet as served"
 REPORT_EVERY = 50
 
 Progress: TypeAlias = Callable[[str, int, int], None]
@@ -172,7 +177,7 @@ class Appraisal:
         split: "last-basket" or "file".
         data: counts of what was there.
         chosen: weights, settings and the sentence on how they were chosen.
-        results: the model first, then the rivals.
+        results: the model first, as served if there is a floor of people, then the rivals.
         best: name of the rival with the highest recall on the reported members.
         gains: by metric, over that rival.
         groups: parts of the members and of what they went for.
@@ -194,6 +199,16 @@ class Appraisal:
     def model(self) -> Result:
         """The model's own result."""
         return self.results[0]
+
+    @property
+    def served(self) -> Result | None:
+        """The model's as it would be served; None if that is the same."""
+        return next((each for each in self.results if each.name == SERVED), None)
+
+    @property
+    def rivals(self) -> tuple[Result, ...]:
+        """The results of the others."""
+        return tuple(each for each in self.results if each.name not in (MODEL, SERVED))
 
     @property
     def rival(self) -> Result:
@@ -276,10 +291,10 @@ def appraise(
 
     Args:
         task: who is asked about, and what is right.
-        settings: to start from.
+        settings: to start from; `people_min` is that of serving.
         k: length of the lists, 1 to `LIMIT_MAX`.
         seed: of all that is random.
-        progress: called with "choose", "learn", "rank" and each rival's name.
+        progress: called with what is chosen, learned and ranked.
         threads: of learning, 0 for all cores; the figures are the same whatever their number.
 
     Raises:
@@ -287,23 +302,28 @@ def appraise(
     """
     if not 1 <= k <= LIMIT_MAX:
         raise ValueError(f"k must be 1 to {LIMIT_MAX}")
-    model, choice = _learned(task, settings, k=k, seed=seed, threads=threads, progress=progress)
+    bare = replace(settings, people_min=1)
+    bare, choice = _chosen(task, bare, k=k, seed=seed, threads=threads, progress=progress)
+    floored = replace(bare, people_min=settings.people_min)
+    learn = partial(_ranked, task, choice, k=k, threads=threads, progress=progress)
+    ours = [_Method(MODEL, MODEL_LABEL, "", learn(bare, MODEL_LABEL))]
+    if settings.people_min > 1:
+        ours.append(_Method(SERVED, SERVED_LABEL, "", learn(floored, SERVED_LABEL)))
     who = asked(task.history, task.rows)
-    measured = [_Method(MODEL, MODEL_LABEL, "", _model_lists(model, task, k, progress))]
-    measured += _rivals(task, who, k=k, seed=seed, threads=threads, progress=progress)
+    others = _rivals(task, who, k=k, seed=seed, threads=threads, progress=progress)
     comparison = _Comparison(task, Ragged(who.had.indptr.astype(np.int64), who.had.indices))
-    best = max(measured[1:], key=lambda each: comparison.recall(each.lists))
+    best = max(others, key=lambda each: comparison.recall(each.lists))
     return Appraisal(
         k=k,
         seed=seed,
         split=task.split,
         data=comparison.counts(),
-        chosen=_told(model, choice),
-        results=tuple(comparison.result(each) for each in measured),
+        chosen=_told(choice, floored),
+        results=tuple(comparison.result(each) for each in (*ours, *others)),
         best=best.name,
-        gains=comparison.gains(measured[0].lists, best.lists, seed),
-        groups=comparison.groups(measured[0].lists, best.lists, seed),
-        curve={each.name: comparison.curve(each.lists) for each in (measured[0], best)},
+        gains=comparison.gains(ours[0].lists, best.lists, seed),
+        groups=comparison.groups(ours[0].lists, best.lists, seed),
+        curve={each.name: comparison.curve(each.lists) for each in (ours[0], best)},
     )
 
 
@@ -314,44 +334,57 @@ class _Method(NamedTuple):
     lists: Ints
 
 
-def _learned(
+def _chosen(
     task: Task, settings: Settings, *, k: int, seed: int, threads: int, progress: Progress
-) -> tuple[Model, Choice]:
-    """The one place that knows how weights are chosen and a model is made of them."""
-    progress("choose", 0, 1)
+) -> tuple[Settings, Choice]:
+    """The one place that knows how settings and weights are chosen."""
+    progress("Choose", 0, 1)
     choice = choose(
         task.choosing,
         settings,
         seed,
         k=k,
         threads=threads,
-        progress=lambda done, total: progress("choose", done, total),
+        progress=lambda done, total: progress("Choose", done, total),
     )
+    progress("Choose", 1, 1)
+    return choice.settings or settings, choice
+
+
+def _ranked(
+    task: Task,
+    choice: Choice,
+    settings: Settings,
+    label: str,
+    *,
+    k: int,
+    threads: int,
+    progress: Progress,
+) -> Ints:
+    """(m, k) codes of what a model with this choice would show each member."""
     model = train(
         task.history,
-        choice.settings or settings,
+        settings,
         choice.weights,
         start=choice.model,
         threads=threads,
-        progress=lambda done, total: progress("learn", done, total),
+        progress=lambda done, total: progress(f"{label}: learn", done, total),
     )
-    return model, choice
-
-
-def _model_lists(model: Model, task: Task, k: int, progress: Progress) -> Ints:
-    """(m, k) codes of what the model would show each member: the one place that ranks with it."""
     codes = _codes(task.history)
     lists = np.full((len(task.rows), k), NOWHERE, dtype=np.int32)
-    for n, (row, at) in enumerate(zip(task.rows.tolist(), task.at.tolist(), strict=True)):
+    for n, picks in enumerate(_picks(model, task, k)):
+        lists[n, : len(picks)] = [codes[pick.sku] for pick in picks]
+        if n % REPORT_EVERY == 0 or n + 1 == len(task.rows):
+            progress(f"{label}: rank", n + 1, len(task.rows))
+    return lists
+
+
+def _picks(model: Model, task: Task, k: int) -> Iterator[list[Pick]]:
+    """What the model shows each member: the one place that ranks with it."""
+    for row, at in zip(task.rows.tolist(), task.at.tolist(), strict=True):
         history = task.history.baskets_of(row) if row >= 0 else []
         # Without a time of asking, the model takes that of the newest basket.
-        context = Context(at=None if np.isnan(at) else at)
-        picks = rank(model, history, (), k, context=context)
-        lists[n, : len(picks)] = [codes[pick.sku] for pick in picks]
-        if n % REPORT_EVERY == 0:
-            progress("rank", n, len(task.rows))
-    progress("rank", len(task.rows), len(task.rows))
-    return lists
+        yield rank(model, history, (), k, context=Context(at=None if np.isnan(at) else at))
 
 
 def _codes(dataset: Dataset) -> dict[str, int]:
@@ -389,12 +422,11 @@ def _reported(task: Task) -> Bools:
     return ~task.chosen_on if not task.chosen_on.all() else np.ones(len(task.rows), dtype=np.bool_)
 
 
-def _told(model: Model, choice: Choice) -> dict[str, Any]:
+def _told(choice: Choice, settings: Settings) -> dict[str, Any]:
     return {
-        "weights": asdict(model.weights),
-        "settings": asdict(model.settings),
+        "weights": asdict(choice.weights),
+        "settings": asdict(settings),
         "note": choice.note,
-        "model_items": len(model.items),
     }
 
 

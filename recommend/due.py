@@ -13,19 +13,22 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from typing import TypeAlias
 
     import numpy.typing as npt
 
     from recommend.dataset import Dataset
 
+    History: TypeAlias = Sequence[tuple[float, tuple[str, ...]]]
     Days: TypeAlias = npt.NDArray[np.float64]
 
 SOONEST_Z = 2.33
 """One purchase in a hundred comes sooner, where intervals are log-normal: a normal's 1% point."""
 OWN_SHARE = 0.25
 """Of the shortest own interval, within which an item waits."""
+WAITING_DAYS_MAX = 60.0
+"""Nothing waits longer; so that of a long history only the end has to be looked at."""
 OWN_PURCHASES_MIN = 3
 """From so many purchases on, the person's own intervals count."""
 DAY_SECONDS = 86_400.0
@@ -91,12 +94,18 @@ def _intervals(
     return persons[1:][again], items[1:][again], gaps[again]
 
 
-def habits(history: Sequence[tuple[float, tuple[str, ...]]]) -> dict[str, Habit]:
-    """How a person buys each item of a history, newest last."""
+def bought_since(history: History, since: float) -> dict[str, float]:
+    """POSIX seconds of the newest purchase of each item that was bought after a time."""
+    return {sku: at for at, skus in history if at > since for sku in skus}
+
+
+def habits(history: History, skus: Collection[str]) -> dict[str, Habit]:
+    """How a person buys those of some items that are in a history, newest last."""
     bought: dict[str, list[float]] = {}
-    for at, skus in history:
-        for sku in dict.fromkeys(skus):
-            bought.setdefault(sku, []).append(at)
+    for at, basket in history:
+        for sku in basket:
+            if sku in skus:
+                bought.setdefault(sku, []).append(at)
     return {sku: _habit(times) for sku, times in bought.items()}
 
 
@@ -127,6 +136,6 @@ def waiting(
         if habit.shortest_days is not None:
             own = OWN_SHARE * habit.shortest_days
             days = own if days is None else min(own, days)
-        if days is not None and at - habit.last_at < days * DAY_SECONDS:
+        if days is not None and at - habit.last_at < min(days, WAITING_DAYS_MAX) * DAY_SECONDS:
             found.add(sku)
     return frozenset(found)

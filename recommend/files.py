@@ -72,7 +72,8 @@ class Lines:
     """A file as arrays of n lines, in the file's order.
 
     Attributes:
-        members: names, by number.
+        members: names, by number, sorted: so that what is drawn at random among members does not
+            depend on the order of the lines.
         items: names, by number.
         member: (n,) numbers.
         item: (n,) numbers.
@@ -92,7 +93,7 @@ class Lines:
     other_kinds: int
 
     def baskets(self) -> Iterator[Basket]:
-        """Each member's baskets, members in order of first appearance, oldest basket first.
+        """Each member's baskets, members by name, oldest basket first.
 
         A basket is what has one `basket`, or else one `at`, or else all that a member has. It is
         dated by its first line; without `at` all are, and keep the order of the file.
@@ -272,10 +273,13 @@ class _Reading:
         if not self.member:
             raise UnusableFileError(f"{self.path}: none of its lines is a purchase.")
         at, note = self.clock.seconds(self) if self.clock else (None, "")
+        members = sorted(self.members.codes)
+        ranks = np.empty(len(members), dtype=np.int32)
+        ranks[[self.members.codes[name] for name in members]] = np.arange(len(members))
         return Lines(
-            members=tuple(self.members.codes),
+            members=tuple(members),
             items=tuple(self.items.codes),
-            member=np.array(self.member, dtype=np.int32),
+            member=ranks[np.array(self.member, dtype=np.int32)],
             item=np.array(self.item, dtype=np.int32),
             basket=np.array(self.basket, dtype=np.int32) if self.has_baskets else None,
             at=at,

@@ -134,19 +134,19 @@ def als(
 ) -> Learned:
     """Run ALS, from the start given or a random one; the same seed gives the same vectors."""
     weighed, scale = confidences(strengths, how.alpha)
-    learner = AlternatingLeastSquares(
-        factors=how.factors,
-        regularization=how.regularization,
-        alpha=1.0,
-        iterations=how.iterations,
-        num_threads=threads,
-        random_state=how.seed,
-    )
-    if start is not None:
-        # A round begins with the people, so what they are at the start does not matter.
-        learner.item_factors = start.items.copy()
     # BLAS threads under those of implicit make it ten times slower; it warns about them.
     with threadpool_limits(1, "blas"):
+        learner = AlternatingLeastSquares(
+            factors=how.factors,
+            regularization=how.regularization,
+            alpha=1.0,
+            iterations=how.iterations,
+            num_threads=threads,
+            random_state=how.seed,
+        )
+        if start is not None:
+            # A round begins with the people, so what they are at the start does not matter.
+            learner.item_factors = start.items.copy()
         learner.fit(weighed, show_progress=False, callback=_reporter(progress))
     return Learned(np.asarray(learner.item_factors), scale, np.asarray(learner.user_factors))
 

@@ -107,7 +107,7 @@ def say(key: str, language: str, **values: str) -> str:
 
 
 def interval(days: float, language: str) -> str:
-    """Days in the largest unit that says it to a tenth: every 10 days, every 2 weeks."""
+    """Days in the largest unit that says them to a tenth: every 10 days, every 2 weeks."""
     for unit, length in _PERIODS:
         number = max(round(days / length), 1)
         if unit == "day" or abs(days - number * length) <= days / 10:

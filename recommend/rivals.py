@@ -38,10 +38,10 @@ FILLING = 0.01
 """What the best seller is worth beside one purchase of one's own."""
 TIE = 0.5
 """How much "newest" is worth beside one more basket: it decides between equals only."""
-ALS_FACTORS = 128
 ALS_ITERATIONS = 15
 ALS_REGULARIZATION = 0.1
-ALS_ALPHAS = (1.0, 10.0, 40.0)
+ALS_STRENGTHS = ((64, 10.0), (128, 1.0), (256, 40.0))
+"""Factors and alpha: what serves best differs from shop to shop; the best of them is shown."""
 NEIGHBOURS = 100
 
 
@@ -98,9 +98,9 @@ def rivals(dataset: Dataset, who: Asked, *, seed: int, threads: int = 0) -> Iter
         decayed = _rows_of(_weighted(dataset, decay(dataset)), who.rows)
         yield Rival("personal_decayed", "Own recent favourites", _sparse(decayed, _filling(recent)))
     counts = matrix(dataset)
-    for alpha in ALS_ALPHAS:
+    for factors, alpha in ALS_STRENGTHS:
         label = f"ALS alone (alpha {alpha:g})"
-        learner = _als(counts, alpha, seed=seed, threads=threads)
+        learner = _als(counts, factors, alpha, seed=seed, threads=threads)
         yield Rival("als_alone", label, _factors(learner, who, filling))
     yield Rival("item_item", "Item-item", _item_item(counts, who, threads, filling))
 
@@ -245,19 +245,19 @@ def _sparse(scores: sparse.csr_matrix, filling: Floats32) -> Scorer:
 
 
 def _als(
-    counts: sparse.csr_matrix, alpha: float, *, seed: int, threads: int
+    counts: sparse.csr_matrix, factors: int, alpha: float, *, seed: int, threads: int
 ) -> AlternatingLeastSquares:
     """Hu, Koren, Volinsky 2008, as `implicit` does it."""
-    learner = AlternatingLeastSquares(
-        factors=min(ALS_FACTORS, max(1, min(counts.shape))),
-        regularization=ALS_REGULARIZATION,
-        alpha=alpha,
-        iterations=ALS_ITERATIONS,
-        num_threads=threads,
-        random_state=seed,
-    )
     # BLAS threads under those of implicit make it ten times slower; it warns about them.
     with threadpool_limits(1, "blas"):
+        learner = AlternatingLeastSquares(
+            factors=min(factors, max(1, min(counts.shape))),
+            regularization=ALS_REGULARIZATION,
+            alpha=alpha,
+            iterations=ALS_ITERATIONS,
+            num_threads=threads,
+            random_state=seed,
+        )
         learner.fit(counts, show_progress=False)
     return learner
 

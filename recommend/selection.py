@@ -6,7 +6,7 @@ all come through `select`, so that what holds for one of them holds for all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from loyalty.catalogue.model import Restrictions
 from recommend import model as models
 from recommend.dataset import Basket
-from recommend.due import Habit, habits, waiting
+from recommend.due import DAY_SECONDS, WAITING_DAYS_MAX, bought_since, habits, waiting
 from recommend.fatigue import penalties
 from recommend.merchandising.arrange import Arranged, arrange, pinned_skus
 from recommend.taste import NOTHING_ELSE
@@ -66,18 +66,17 @@ class Terms:
 
 
 class Selection(NamedTuple):
-    """What to show, best first, why it is personal or not, and how the person buys things."""
+    """What to show, best first, why it is personal or not, and the history that it stands on."""
 
     items: list[Arranged]
     reason: Reason
-    habits: Mapping[str, Habit]
+    taste: History
 
 
 class _Known(NamedTuple):
     """The person as far as consent allows, and what must not be shown to them."""
 
     taste: History
-    habits: Mapping[str, Habit]
     context: Context
     factors: Mapping[str, float]
     forbidden: Callable[[str], bool]
@@ -130,11 +129,10 @@ def select_for(
         fresh = (each for each in newcomers if each.sku not in seen)
         picks += [each for each in fresh if not known.forbidden(each.sku)]
     if known.factors or newcomers:
-        factors = known.factors
-        picks.sort(key=lambda each: -each.score * factors.get(each.sku, 1.0))
+        picks = _sunk(picks, known.factors)
     if terms.only is not None and len(picks) < limit:
         picks += fill(model, limit - len(picks), picks, known.forbidden)
-    return Selection(_arranged(picks, limit, terms, known.forbidden), reason, known.habits)
+    return Selection(_arranged(picks, limit, terms, known.forbidden), reason, taste)
 
 
 def pick(
@@ -213,43 +211,37 @@ def fill(
 
 def _known(model: Model, taste: History, terms: Terms, *, allowed: bool) -> _Known:
     """What of the person may be used, and what may be shown."""
-    own = habits(taste)
     context = _admissible(terms.context, terms.restrictions.sensitive)
     at = terms.at
     factors: Mapping[str, float] = {}
     if not allowed:
         context = context._replace(signals=())
     elif context.signals and at is not None:
-        bought_at = {sku: habit.last_at for sku, habit in own.items()}
-        factors = penalties(context.signals, at, bought_at=bought_at)
-    forbidden = _forbidding(terms, own, factors, _waiting(model, own, at))
-    return _Known(taste, own, context, factors, forbidden)
+        factors = penalties(context.signals, at, bought_at=bought_since(taste, 0.0))
+    resting = frozenset() if at is None else _waiting(model, taste, at)
+    gone = {sku for sku, factor in factors.items() if factor <= 0}
+    return _Known(taste, context, factors, _forbidding(terms, taste, (gone, resting)))
 
 
-def _waiting(model: Model, own: Mapping[str, Habit], at: float | None) -> frozenset[str]:
+def _waiting(model: Model, taste: History, at: float) -> frozenset[str]:
     """What was bought too short a time ago."""
-    if not own or at is None:
-        return frozenset()
-    skus, item_days = list(own), {}
-    if len(model.rebuy_days):
+    skus = list(bought_since(taste, at - WAITING_DAYS_MAX * DAY_SECONDS))
+    item_days: dict[str, float] = {}
+    if skus and len(model.rebuy_days):
         places = models.positions(model, skus)
-        days = np.where(places >= 0, model.rebuy_days[places], np.nan).tolist()
-        item_days = {sku: each for sku, each in zip(skus, days, strict=True) if each == each}  # noqa: PLR0124  # NaN
-    return waiting(own, item_days, at)
+        days = np.where(places >= 0, model.rebuy_days[places], np.nan)
+        item_days = {skus[n]: float(days[n]) for n in np.flatnonzero(days == days).tolist()}  # noqa: PLR0124  # NaN
+    return waiting(habits(taste, frozenset(skus)), item_days, at) if skus else frozenset()
 
 
 def _forbidding(
-    terms: Terms,
-    own: Mapping[str, Habit],
-    factors: Mapping[str, float],
-    resting: frozenset[str],
+    terms: Terms, taste: History, personal: tuple[Collection[str], ...]
 ) -> Callable[[str], bool]:
     """Says True of what must not be shown. A union of sets would cost each request a copy."""
     context, one_off = terms.context, terms.restrictions.one_off
     page = {*context.cart, *((context.viewing,) if context.viewing else ())}
-    has = one_off.intersection(own) if one_off else frozenset()
-    gone = {sku for sku, factor in factors.items() if factor <= 0}
-    given = (terms.restrictions.hidden, *terms.hidden, page, has, gone, resting)
+    has = {sku for _, skus in taste for sku in skus} & one_off if one_off else ()
+    given = (terms.restrictions.hidden, *terms.hidden, page, has, *personal)
     sets = [each for each in given if each]
     only = terms.only
     if only is None:
@@ -280,6 +272,15 @@ def _ranked(
     picks = models.rank(model, known.taste, places, count, exclude=forbidden, context=context)
     is_personal = known.taste or any(each.part != "shared" for each in picks)
     return picks, "consent" if is_personal else "no_history"
+
+
+def _sunk(picks: Iterable[Pick], factors: Mapping[str, float]) -> list[Pick]:
+    """The picks with what makes some of them sink, best first."""
+    weighed = (
+        replace(each, score=each.score * factors[each.sku]) if each.sku in factors else each
+        for each in picks
+    )
+    return sorted(weighed, key=lambda each: -each.score)
 
 
 def _arranged(

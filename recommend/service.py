@@ -21,6 +21,7 @@ from loyalty.members.model import MemberNotFoundError
 from recommend import model as models
 from recommend import reasons
 from recommend.dataset import build
+from recommend.due import habits
 from recommend.experiments.service import served_for
 from recommend.merchandising.model import DEFAULT, Where, in_force
 from recommend.selection import (
@@ -35,7 +36,7 @@ from recommend.selection import (
 from recommend.taste import STRENGTHS, Context, Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from loyalty.catalogue.model import Product
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from loyalty.journal.store import JournalStore, PastBasket
     from loyalty.members.store import MemberStore
     from recommend.artefact import Served, Shelf
-    from recommend.due import Habit
     from recommend.experiments.model import Variant
     from recommend.experiments.service import Experiments, Shelves
     from recommend.feedback.store import FeedbackStore
@@ -237,7 +237,7 @@ def recommend(
     found = select(
         model, asked.history, question.places, question.limit, allowed=allowed, terms=terms
     )
-    known = _sayable(found.items, question, terms, sources, own=found.habits)
+    known = _sayable(found.items, question, terms, sources, taste=found.taste)
     items = [(each, reasons.reason_of(each, model, known)) for each in found.items]
     reason: Reason = "held_out" if is_held_out else asked.refusal or found.reason
     return replace(_answer(items, reason, version, known), variant=variant)
@@ -395,7 +395,7 @@ def _sayable(
     terms: Terms,
     sources: Sources,
     *,
-    own: Mapping[str, Habit] | None = None,
+    taste: Sequence[tuple[float, tuple[str, ...]]] = (),
     given: Sequence[str] = (),
 ) -> reasons.Known:
     """What the reasons may speak of; the products of the items are among the names."""
@@ -403,7 +403,7 @@ def _sayable(
     wanted = {sku: None for each in items for sku in (each.pick.sku, *each.pick.because)}
     return reasons.Known(
         names=sources.catalogue.products([sku for sku in wanted if sku not in sensitive]),
-        habits=own or {},
+        habits=habits(taste, wanted) if taste else {},
         cart=question.cart,
         viewing=question.viewing,
         given=frozenset(given),

@@ -81,7 +81,7 @@ USES: dict[str, Use] = {
     "loyalty.journal.returns.record_return": _PROGRAMME,
     "loyalty.journal.ripples._paid": _PROGRAMME,
     "loyalty.journal.ripples._share_of": _PROGRAMME,
-    "loyalty.journal.service._about": _PROGRAMME,
+    "loyalty.journal.service.about_of": _PROGRAMME,
     "loyalty.journal.service._resolve": _PROGRAMME,
     "loyalty.journal.service.recorded": _PROGRAMME,
     "loyalty.journal.service.reverse": _PROGRAMME,
@@ -152,12 +152,18 @@ USES: dict[str, Use] = {
     "recommend.bulk.stream.draw": Use(
         (PERSONALISATION, MARKETING), "recommend.bulk.stream.agreed_of"
     ),
-    "recommend.feedback.service._kept": Use((PERSONALISATION,)),
+    "recommend.feedback.service._kept": Use((PERSONALISATION, SENSITIVE_PERSONALISATION)),
     "recommend.feedback.service._written": Use(
         (PERSONALISATION,), "recommend.feedback.service._kept"
     ),
+    "recommend.feedback.withdrawn._withdrawn": _RIGHTS,
+    "recommend.offers.service._holding": _PROGRAMME,
+    "recommend.offers.service._taste": Use(
+        (PERSONALISATION, SENSITIVE_PERSONALISATION), "recommend.offers.service.offers"
+    ),
     "recommend.service.Popularity._make": Use((PERSONALISATION,)),
     "recommend.training.reading.agreed_baskets": Use((PERSONALISATION,)),
+    "recommend.training.reading.agreed_signals": Use((PERSONALISATION,)),
     # Who is to be left out from now on, as a number.
     "recommend.training.withdrawals._turned": _RIGHTS,
     "recommend.training.withdrawals.withdrawn_since": _RIGHTS,

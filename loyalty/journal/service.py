@@ -169,7 +169,7 @@ def draw_purchase(report: Report, stores: Stores) -> Draft:
         coupon_amount=body.get("coupon_amount", 0),
         fulfilment=body.get("fulfilment", ""),
         payment=_payment(body),
-        about=_about(report, program, member_id, occurred_at, stores),
+        about=about_of(report.store, program, member_id, occurred_at, stores),
     )
     return _draft(report, activity, member_id, program)
 
@@ -189,7 +189,9 @@ def _payment(body: Mapping[str, Any]) -> Payment:
     )
 
 
-def _about(report: Report, program: Program, member_id: str, at: datetime, stores: Stores) -> About:
+def about_of(
+    store_id: str | None, program: Program, member_id: str, at: datetime, stores: Stores
+) -> About:
     """What the programme's rules ask about the member and the store; nothing else is looked up."""
     about = _NOTHING_KNOWN
     if program.needs_member:
@@ -200,8 +202,8 @@ def _about(report: Report, program: Program, member_id: str, at: datetime, store
             segments=facts.segments,
             is_referred=facts.is_referred,
         )
-    if program.needs_store and report.store:
-        store = stores.catalogue.store(report.store)
+    if program.needs_store and store_id:
+        store = stores.catalogue.store(store_id)
         if store is not None:
             place = None
             if store.latitude is not None and store.longitude is not None:
@@ -251,7 +253,7 @@ def draw_engagement(report: Report, stores: Stores) -> Draft:
         engagement=body["type"],
         skus=tuple(body.get("skus", ())),
         details=body.get("details", {}),
-        about=_about(report, program, member_id, occurred_at, stores),
+        about=about_of(report.store, program, member_id, occurred_at, stores),
     )
     return _draft(report, activity, member_id, program)
 

@@ -331,7 +331,7 @@ class JournalStore:
     def histories(
         self, permits: Iterable[Permit], *, limit: int, since: datetime | None = None
     ) -> dict[str, list[PastBasket]]:
-        """The same of many members; who has none is missing.
+        """The same of many members in one read; who has none is missing.
 
         One read goes through all of them in the index's own order; it is begun anew behind each
         member whose past is longer than the limit, so that the rest of that past is not read.

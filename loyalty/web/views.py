@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from loyalty.kit.clock import now
 from loyalty.kit.http import Answer, Blueprint, provided
@@ -12,9 +12,6 @@ from loyalty.members.model import MemberNotFoundError
 from loyalty.web import backing, sessions
 from loyalty.web.schemas import LINK_DAYS, LinkRequestSchema, LinkSchema
 from loyalty.web.sessions import UNSUBSCRIBE
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 blp = Blueprint("links", __name__, description="Links for members to the pages of the service.")
 
@@ -39,15 +36,15 @@ def mint_link(body: dict[str, Any], member_id: str) -> Answer:
     centre, at = provided(backing.Centre), now()
     backing.require_member(member_id, centre)
     if body["use"] == UNSUBSCRIBE:
-        return _leaving(member_id, body["channel"], at, centre), 201, {}
+        return _leaving(member_id, body["channel"], centre), 201, {}
     days = timedelta(days=body.get("expires_in_days", LINK_DAYS))
     text = sessions.preferences_link(member_id, at=at, lasts=days, door=centre.door)
     url = f"{provided(Settings).url}/preferences?link={text}"
     return {"url": url, "expires_at": at + days, "headers": {}}, 201, {}
 
 
-def _leaving(member_id: str, channel: str, at: datetime, centre: backing.Centre) -> dict[str, Any]:
-    text = sessions.unsubscribe_link(member_id, channel, at=at, door=centre.door)
+def _leaving(member_id: str, channel: str, centre: backing.Centre) -> dict[str, Any]:
+    text = sessions.unsubscribe_link(member_id, channel, door=centre.door)
     url = f"{provided(Settings).url}/unsubscribe/{text}"
     headers = {"List-Unsubscribe": f"<{url}>", "List-Unsubscribe-Post": ONE_CLICK}
     return {"url": url, "expires_at": None, "headers": headers if channel == "email" else {}}

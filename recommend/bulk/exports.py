@@ -15,15 +15,17 @@ import pymongo
 from loyalty.jobs.service import enqueue
 from recommend.bulk.model import (
     EXPORT_LASTS,
+    EXPORTS_MAX,
     Draft,
     Export,
     ExportNotFoundError,
     ExportNotReadyError,
     Part,
     Question,
+    TooManyExportsError,
 )
 from recommend.bulk.store import PartExistsError
-from recommend.bulk.stream import BATCH, agreed_of, draw, write
+from recommend.bulk.stream import BATCH, agreed_of, draw, steadily, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -75,7 +77,12 @@ def ask(
     Raises:
         KeyReusedError: the idempotency key came with another question before.
         TooManyJobsError: the queue is full.
+        TooManyExportsError: so many are kept already.
     """
+    is_known = request_key is not None and jobs.by_request(request_key) is not None
+    # Callers at the same moment may each add one more: a bound on growth, not a promise.
+    if not is_known and exports.is_full(at=at):
+        raise TooManyExportsError(f"{EXPORTS_MAX} exports are kept. Remove those you have fetched.")
     export_id = _export_id(request_key)
     params = {"export": export_id, "format": form, **question._asdict()}
     asked = enqueue(KIND, params, at=at, by=by, request_key=request_key, jobs=jobs, runner=runner)
@@ -199,5 +206,4 @@ def download(export: Export, ground: Ground, *, after: str, exports: ExportStore
 def _next_part(
     export_id: str, last: str, ground: Ground, exports: ExportStore
 ) -> tuple[str, list[Draft]] | None:
-    with pymongo.timeout(ground.batch_seconds):
-        return exports.drafts(export_id, after=last)
+    return steadily(lambda: exports.drafts(export_id, after=last), ground)

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 NDJSON_TYPE = "application/x-ndjson"
 PARQUET_TYPE = "application/vnd.apache.parquet"
 TYPES: dict[Format, str] = {"ndjson": NDJSON_TYPE, "csv": CSV_TYPE, "parquet": PARQUET_TYPE}
-# Some megabytes at five picks a row: what a group needs is all that is held of a file.
+# A group is all that is held of a file: some megabytes, however many picks a row has.
 GROUP_ROWS = 1024
+GROUP_ITEMS = 8192
 ITEM_COLUMNS = ("sku", "name", "price", "currency", "image_url", "url", "because")
 ADDRESS_COLUMNS = {"email": "email", "sms": "phone", "phone": "phone"}
 # An international number calls no function; a quote in front would make it no number.
@@ -77,7 +78,7 @@ def encoded(
     """
     if form == "csv":
         return csv_pieces(rows, question)
-    return parquet_pieces(rows, confirm) if form == "parquet" else map(line_of, rows)
+    return parquet_pieces(rows, question, confirm) if form == "parquet" else map(line_of, rows)
 
 
 def line_of(row: Row) -> bytes:
@@ -189,12 +190,13 @@ class _Pieces:
         return taken
 
 
-def parquet_pieces(rows: Iterable[Row], confirm: Confirm) -> Iterator[bytes]:
-    """A Parquet file in row groups of `GROUP_ROWS` at most; an empty audience has the schema."""
+def parquet_pieces(rows: Iterable[Row], question: Question, confirm: Confirm) -> Iterator[bytes]:
+    """A Parquet file in row groups of a bounded size; an empty audience has the schema."""
+    size = min(GROUP_ROWS, max(1, GROUP_ITEMS // question.limit))
     pieces, source = _Pieces(), iter(rows)
     with pa.PythonFile(pieces, mode="w") as file:
         with pq.ParquetWriter(file, PARQUET_SCHEMA, compression="zstd") as writer:
-            while group := list(islice(source, GROUP_ROWS)):
+            while group := list(islice(source, size)):
                 # The first of them were asked about when the group was begun.
                 records = [_record_of(each) for each in confirm(group)]
                 if records:

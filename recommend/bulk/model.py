@@ -18,6 +18,7 @@ Format: TypeAlias = Literal["ndjson", "csv", "parquet"]
 FORMATS: tuple[Format, ...] = ("ndjson", "csv", "parquet")
 EXPORT_ID_PATTERN = r"^x_[0-9a-f]{32}$"
 # What a job has made can be downloaded for so long; then its key goes, and then it.
+EXPORTS_MAX = 100
 EXPORT_LASTS = timedelta(hours=24)
 
 
@@ -26,6 +27,13 @@ class ExportNotFoundError(NotFoundError):
 
     code = "export_not_found"
     title = "There is no such export, or it has expired"
+
+
+class TooManyExportsError(ConflictError):
+    """Many exports have not expired yet; each can be removed when it has been fetched."""
+
+    code = "too_many_exports"
+    title = "Too many exports are kept already"
 
 
 class ExportNotReadyError(ConflictError):

@@ -15,7 +15,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel, ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from loyalty.vault.model import Held, ShreddedError
-from recommend.bulk.model import Draft, Export, ExportNotFoundError, Part, Question
+from recommend.bulk.model import EXPORTS_MAX, Draft, Export, ExportNotFoundError, Part, Question
 from recommend.model import Pick
 
 if TYPE_CHECKING:
@@ -79,6 +79,22 @@ class ExportStore:
         if found is None:
             raise ExportNotFoundError
         return _export(found)
+
+    def is_full(self, *, at: datetime) -> bool:
+        """Whether as many exports are kept as may be."""
+        query = {"expires_at": {"$gt": at}}
+        return self._exports.count_documents(query, limit=EXPORTS_MAX) >= EXPORTS_MAX
+
+    def end(self, export_id: str, *, at: datetime) -> None:
+        """Let an export expire now: it is not there from this moment on.
+
+        Raises:
+            ExportNotFoundError: there is none, or it has expired.
+        """
+        self.get(export_id, at=at)
+        gone = {"$set": {"expires_at": at}}
+        self._exports.update_one({"_id": export_id}, gone)
+        self._parts.update_many({"export": export_id}, gone)
 
     def finish(self, export_id: str, *, at: datetime, rows: int) -> None:
         """From now on it can be downloaded."""

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import pymongo
+from pymongo.errors import PyMongoError
 
 from loyalty.consent import gate
 from loyalty.consent.model import MARKETING, PERSONALISATION, SENSITIVE_PERSONALISATION
 from loyalty.kit.clock import now
+from loyalty.kit.mongo import is_away
 from loyalty.web.sessions import unsubscribe_link
 from recommend import model as models
 from recommend import service
@@ -41,7 +44,11 @@ if TYPE_CHECKING:
     from recommend.service import Popularity, Sources
     from recommend.taste import Signal
 
+Result = TypeVar("Result")
+
 BATCH = 64
+# Tries of a batch while the database is away.
+ATTEMPTS_MAX = 3
 # A row that waits longer for a slow reader is asked about again before it leaves.
 FRESH_SECONDS = 1.0
 _BOTH = (False, True)
@@ -88,16 +95,38 @@ def stream(question: Question, ground: Ground, *, after: str = "") -> Iterator[R
     """
     last = after
     while ids := _next_ids(last, ground):
-        with pymongo.timeout(ground.batch_seconds):
-            agreed = agreed_of(ids, question, ground)
-            rows = _written(draw(agreed, question, ground), agreed, question, ground)
+        rows = steadily(partial(_batch, ids, question, ground), ground)
         yield from paced(rows, question, ground)
         last = ids[-1]
 
 
 def _next_ids(last: str, ground: Ground) -> list[str]:
+    consents = ground.sources.consents
+    return steadily(lambda: consents.members_after(last, limit=BATCH), ground)
+
+
+def _batch(ids: Sequence[str], question: Question, ground: Ground) -> list[Row]:
+    agreed = agreed_of(ids, question, ground)
+    return _written(draw(agreed, question, ground), agreed, question, ground)
+
+
+def steadily(read: Callable[[], Result], ground: Ground) -> Result:
+    """What some reads give, within a batch's deadline.
+
+    They are begun again when the database went away: an election breaks no download of an hour.
+
+    Raises:
+        PyMongoError: the database stays away, or refuses.
+    """
+    for _ in range(ATTEMPTS_MAX - 1):
+        try:
+            with pymongo.timeout(ground.batch_seconds):
+                return read()
+        except PyMongoError as error:
+            if not is_away(error):
+                raise
     with pymongo.timeout(ground.batch_seconds):
-        return ground.sources.consents.members_after(last, limit=BATCH)
+        return read()
 
 
 class Agreed(NamedTuple):
@@ -186,10 +215,12 @@ def write(drafts: Sequence[Draft], question: Question, ground: Ground) -> Iterat
     Who does not agree to personalisation any more gets popular picks, and what must not be shown
     by now is left out.
     """
-    with pymongo.timeout(ground.batch_seconds):
+
+    def rows() -> list[Row]:
         agreed = agreed_of([each.member_id for each in drafts], question, ground)
-        rows = _written(drafts, agreed, question, ground)
-    yield from paced(rows, question, ground)
+        return _written(drafts, agreed, question, ground)
+
+    yield from paced(steadily(rows, ground), question, ground)
 
 
 def _written(
@@ -235,7 +266,7 @@ def _addresses(permits: Mapping[str, Permit], question: Question, ground: Ground
 def _row(
     draft: Draft, items: tuple[Item, ...], address: str | None, question: Question, ground: Ground
 ) -> Row:
-    leave = unsubscribe_link(draft.member_id, question.channel, at=ground.clock(), door=ground.door)
+    leave = unsubscribe_link(draft.member_id, question.channel, door=ground.door)
     return Row(
         member_id=draft.member_id,
         address=address,
@@ -321,8 +352,8 @@ def paced(rows: Sequence[Row], question: Question, ground: Ground) -> Iterator[R
 
 def confirmed(rows: Sequence[Row], question: Question, ground: Ground) -> list[Row]:
     """Those of some rows whose members agree to them at this moment."""
-    with pymongo.timeout(ground.batch_seconds):
-        agreed = agreed_of([each.member_id for each in rows], question, ground)
+    ids = [each.member_id for each in rows]
+    agreed = steadily(lambda: agreed_of(ids, question, ground), ground)
     return [
         each
         for each in rows

@@ -27,7 +27,12 @@ from recommend.artefact import Shelf
 from recommend.bulk import exports
 from recommend.bulk.cursors import Cursors
 from recommend.bulk.formats import PARQUET_TYPE, TYPES, encoded
-from recommend.bulk.model import ExportNotFoundError, ExportNotReadyError, Question
+from recommend.bulk.model import (
+    ExportNotFoundError,
+    ExportNotReadyError,
+    Question,
+    TooManyExportsError,
+)
 from recommend.bulk.schemas import (
     AudienceSchema,
     DownloadSchema,
@@ -132,7 +137,7 @@ def list_picks(query: dict[str, Any]) -> Answer:
 @blp.idempotent()
 @blp.arguments(ExportRequestSchema, example={"channel": "email", "format": "csv"})
 @blp.response(202, ExportSchema, example=_EXPORT)
-@blp.raises(*ENQUEUE_ERRORS)
+@blp.raises(TooManyExportsError, *ENQUEUE_ERRORS)
 def ask_export(body: dict[str, Any]) -> Answer:
     """Draw picks for an audience as a job, for large ones.
 
@@ -168,6 +173,19 @@ def show_export(export_id: str) -> Answer:
         export_id, at=now(), exports=provided(ExportStore), jobs=provided(JobStore)
     )
     return body_of(*found)
+
+
+@blp.route("/picks/exports/<export_id>", methods=["DELETE"])
+@blp.requires("picks:read")
+@blp.response(204)
+@blp.raises(ExportNotFoundError)
+def remove_export(export_id: str) -> Answer:
+    """Remove an export before it expires, as soon as it has been fetched.
+
+    It is not there from this moment on; a job that is still drawing it is cancelled apart.
+    """
+    provided(ExportStore).end(export_id, at=now())
+    return Response(status=204)
 
 
 @blp.route("/picks/exports/<export_id>/download")

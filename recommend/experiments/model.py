@@ -52,6 +52,13 @@ class ExperimentFixedError(ConflictError):
     title = "This is fixed once the experiment has begun"
 
 
+class ExperimentInconsistentError(ConflictError):
+    """Its parts do not fit together: names, shares or times."""
+
+    code = "experiment_inconsistent"
+    title = "The parts of the experiment do not fit together"
+
+
 class TooManyExperimentsError(ConflictError):
     """There are as many as can be listed."""
 
@@ -193,6 +200,9 @@ def made(name: str, wish: Wish, salt: str, *, at: datetime) -> Experiment:
         wish: what it is to be.
         salt: a fresh one, where the wish names none.
         at: now.
+
+    Raises:
+        ExperimentInconsistentError: its parts do not fit together.
     """
     blank = Experiment(name, (), wish.salt or salt, created_at=at)
     return _set(blank, wish, at)
@@ -205,6 +215,7 @@ def changed(before: Experiment, wish: Wish, *, at: datetime) -> Experiment:
     who changes the question when the answers come in can prove anything.
 
     Raises:
+        ExperimentInconsistentError: its parts do not fit together.
         ExperimentFixedError: something else would be changed.
     """
     if before.status != "draft":
@@ -239,7 +250,23 @@ def _shares(variants: Sequence[Variant]) -> list[int]:
     return [each.share for each in variants]
 
 
+def _require_sound(wish: Wish) -> None:
+    names = {each.name for each in wish.variants}
+    if len(names) < len(wish.variants):
+        raise _inconsistent("variants", "Each variant needs a name of its own.")
+    if sum(_shares(wish.variants)) > SLOTS:
+        raise _inconsistent("variants", f"All shares together are more than {SLOTS}.")
+    if wish.starts_at and wish.ends_at and wish.ends_at <= wish.starts_at:
+        raise _inconsistent("ends_at", "Must be after starts_at.")
+
+
+def _inconsistent(field: str, message: str) -> ExperimentInconsistentError:
+    mistake = FieldError(field, message)
+    return ExperimentInconsistentError(f"{field}: {message}", errors=(mistake,))
+
+
 def _set(before: Experiment, wish: Wish, at: datetime) -> Experiment:
+    _require_sound(wish)
     variants = tuple(replace(each, experiment=before.name) for each in wish.variants)
     places = {each.name: position for position, each in enumerate(variants)}
     # By the variants' new places: a variant that is listed elsewhere keeps its members.

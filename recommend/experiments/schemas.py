@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields
 
@@ -18,9 +18,6 @@ from recommend.experiments.model import (
 )
 from recommend.feedback.model import NAME_PATTERN
 from recommend.model import Weights
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 WINDOW_DAYS_MAX = 90
 _VERSION_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
@@ -73,17 +70,6 @@ class ExperimentWriteSchema(Input):
     starts_at = Moment(allow_none=True, load_default=None)
     ends_at = Moment(allow_none=True, load_default=None)
     salt = Text(64, length_min=8, metadata={"description": "A fresh one, if absent."})
-
-    def check(self, data: Mapping[str, Any]) -> None:
-        """Names differ, shares fit, it ends after it starts."""
-        names = [each["name"] for each in data.get("variants", ())]
-        if len(set(names)) < len(names):
-            raise ValidationError("Each variant needs a name of its own.", "variants")
-        if sum(each["share"] for each in data.get("variants", ())) > SLOTS:
-            raise ValidationError("All shares together are more than 100.", "variants")
-        starts_at, ends_at = data.get("starts_at"), data.get("ends_at")
-        if starts_at and ends_at and ends_at <= starts_at:
-            raise ValidationError("Must be after starts_at.", "ends_at")
 
 
 class VariantShownSchema(Output):

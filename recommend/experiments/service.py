@@ -10,16 +10,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from recommend.artefact import ArtefactError, Served, load
-from recommend.experiments.model import assigned, changed, made
+from recommend.experiments.model import VARIANTS_MAX, assigned, changed, made
 from recommend.feedback.model import recommendation_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
     from pathlib import Path
 
     from recommend.experiments.model import Experiment, Variant, Wish
     from recommend.experiments.store import ExperimentStore
+    from recommend.model import Model
 
 EXPERIMENT_SECONDS_MAX = 5.0
 VERSIONS_MAX = 3
@@ -68,6 +69,7 @@ class Shelves:
         self._monotonic = monotonic
         self._guard = threading.Lock()
         self._loaded: OrderedDict[str, tuple[float, Served | None]] = OrderedDict()
+        self._reweighted: dict[tuple[object, ...], tuple[Model | None, Served | None]] = {}
 
     def served(self, version: str) -> Served | None:
         """The version, loaded when it is asked for first."""
@@ -79,6 +81,20 @@ class Shelves:
             self._loaded.move_to_end(version)
             while len(self._loaded) > VERSIONS_MAX:
                 self._loaded.popitem(last=False)
+        return found
+
+    def reweighted(self, served: Served, weights: Mapping[str, float]) -> Served:
+        """The same model with other weights of some parts: one copy of its frame, not of arrays."""
+        key = (served.version, tuple(sorted(weights.items())))
+        with self._guard:
+            known, found = self._reweighted.get(key, (None, None))
+            # A version that was loaded anew is another model under the same name.
+            if found is None or known is not served.model:
+                fresh = replace(served.model.weights, **weights)
+                found = Served(served.version, replace(served.model, weights=fresh))
+                if len(self._reweighted) >= VARIANTS_MAX:
+                    self._reweighted.clear()
+                self._reweighted[key] = served.model, found
         return found
 
     def _load(self, version: str) -> Served | None:
@@ -95,14 +111,11 @@ def served_for(
 
     A version that is gone, or broken, is no reason to show nothing.
     """
-    if variant is None or served is None:
+    if variant is None or served is None or shelves is None:
         return served
-    if variant.model_version and shelves is not None:
+    if variant.model_version:
         served = shelves.served(variant.model_version) or served
-    if variant.weights:
-        weights = replace(served.model.weights, **variant.weights)
-        return Served(served.version, replace(served.model, weights=weights))
-    return served
+    return shelves.reweighted(served, variant.weights) if variant.weights else served
 
 
 class Put(NamedTuple):
@@ -116,6 +129,7 @@ def put(name: str, wish: Wish, *, at: datetime, store: ExperimentStore) -> Put:
     """Make an experiment, or change one; the same again changes nothing.
 
     Raises:
+        ExperimentInconsistentError: its parts do not fit together.
         ExperimentFixedError: it has begun, and this would change what it asks.
         ExperimentsOverlapError: it would run beside another one.
         ExperimentBusyError: somebody else changes it at this moment.

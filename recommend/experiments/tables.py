@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from recommend.experiments.model import METRICS
 from recommend.experiments.results import PEOPLE_MIN
 
 if TYPE_CHECKING:
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
 
     from recommend.experiments.model import Experiment, Metric
     from recommend.experiments.results import Outcome, Results
+
+_NAMES: dict[Metric, str] = {
+    "click_through": "clicks for each list",
+    "conversion": "bought what was shown",
+    "revenue": "minor units a member",
+}
 
 
 def list_table(experiments: Sequence[Experiment]) -> Table:
@@ -28,44 +35,25 @@ def list_table(experiments: Sequence[Experiment]) -> Table:
 
 def results_table(found: Results) -> Table:
     """What each variant has shown; a dash is for what too few members stand behind."""
-    title = f"{found.experiment.name}, {found.at:%Y-%m-%d %H:%M}Z"
-    table = Table("variant", title=title)
-    columns = (
-        "members",
-        "shown",
-        "clicks",
-        "click-through",
-        "converted",
-        "revenue a member (minor units)",
-    )
-    for column in (*columns, f"{found.experiment.metric}: more than the control (95%)", "p"):
-        table.add_column(column, justify="right")
+    table = Table("", title=f"{found.experiment.name}, {found.at:%Y-%m-%d %H:%M}Z")
     for outcome in found.outcomes:
-        table.add_row(*_row(outcome, found.experiment.metric))
+        table.add_column(outcome.name, justify="right")
+    table.add_row("members", *(_members(each) for each in found.outcomes))
+    table.add_row("lists shown", *(_shown(each) for each in found.outcomes))
+    for metric in METRICS:
+        table.add_row(_NAMES[metric], *(_value(each, metric) for each in found.outcomes))
+        table.add_row(
+            "  more than the control, 95%", *(_more(each, metric) for each in found.outcomes)
+        )
     return table
 
 
-def _row(outcome: Outcome, metric: Metric) -> list[str]:
-    tally = outcome.tally
-    if tally is None:
-        return [outcome.name, f"under {PEOPLE_MIN}", *["-"] * 7]
-    values = {name: _value(outcome, name) for name in ("click_through", "conversion", "revenue")}
-    clicks = f"{tally.clicks:,}" if tally.clickers >= PEOPLE_MIN else "-"
-    found = outcome.compared.get(metric)
-    scale = 1 if metric == "revenue" else 100
-    sizes = [each * scale for each in (found.difference, found.low, found.high)] if found else []
-    more = "{:+.2f} ({:+.2f} to {:+.2f})".format(*sizes) if sizes else "-"
-    return [
-        outcome.name,
-        f"{tally.members:,}",
-        f"{tally.impressions:,}",
-        clicks,
-        values["click_through"],
-        values["conversion"],
-        values["revenue"],
-        more,
-        f"{found.p_value:.3f}" if found else "-",
-    ]
+def _members(outcome: Outcome) -> str:
+    return f"{outcome.tally.members:,}" if outcome.tally else f"under {PEOPLE_MIN}"
+
+
+def _shown(outcome: Outcome) -> str:
+    return f"{outcome.tally.impressions:,}" if outcome.tally else "-"
 
 
 def _value(outcome: Outcome, metric: Metric) -> str:
@@ -74,3 +62,12 @@ def _value(outcome: Outcome, metric: Metric) -> str:
         return "-"
     value = tally.value(metric)
     return f"{value:,.1f}" if metric == "revenue" else f"{value:.2%}"
+
+
+def _more(outcome: Outcome, metric: Metric) -> str:
+    found = outcome.compared.get(metric)
+    if found is None:
+        return "-"
+    scale = 1 if metric == "revenue" else 100
+    difference, low, high = (each * scale for each in (found.difference, found.low, found.high))
+    return f"{difference:+.2f} ({low:+.2f} to {high:+.2f}), p {found.p_value:.3f}"

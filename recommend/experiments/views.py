@@ -14,6 +14,7 @@ from recommend.experiments.model import (
     METRICS,
     ExperimentBusyError,
     ExperimentFixedError,
+    ExperimentInconsistentError,
     ExperimentNotFoundError,
     ExperimentsOverlapError,
     TooManyExperimentsError,
@@ -118,6 +119,7 @@ def show_experiment(name: str) -> Answer:
 @blp.arguments(ExperimentWriteSchema, example=_WISH)
 @blp.response(200, ExperimentSchema, example=_EXPERIMENT)
 @blp.raises(
+    ExperimentInconsistentError,
     ExperimentFixedError,
     ExperimentsOverlapError,
     ExperimentBusyError,

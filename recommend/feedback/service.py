@@ -15,7 +15,7 @@ from marshmallow import ValidationError
 
 from loyalty.access.model import NotYourMemberError, speak_for
 from loyalty.consent import gate
-from loyalty.consent.model import PERSONALISATION
+from loyalty.consent.model import PERSONALISATION, SENSITIVE_PERSONALISATION
 from loyalty.journal.model import InFutureError
 from loyalty.journal.service import CLOCK_AHEAD_MAX
 from loyalty.kit.errors import CarnetError, FieldError, InvalidError
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from recommend.service import Sources
 
 _EVENT = EventSchema()
+_USES = ((PERSONALISATION, None), (SENSITIVE_PERSONALISATION, None))
 _DAY = timedelta(days=1)
 
 
@@ -219,15 +220,16 @@ def _kept(
         else:
             fresh[each.key] = each
     members = sorted({each.event.member_id for each in fresh.values()})
-    agreed = gate.permits(
-        members, PERSONALISATION, at=at, consents=sources.consents, gpc=sender.gpc
+    agreed, explicit = gate.permits_for(
+        members, _USES, at=at, consents=sources.consents, gpc=sender.gpc
     )
     reason: NotRecorded = "browser_signal" if sender.gpc else "no_consent"
     may: dict[str, _Sent] = {}
     verdicts: dict[str, Verdict] = {}
     sensitive = sources.catalogue.restrictions().sensitive
     for key, each in fresh.items():
-        skus = tuple(sku for sku in each.event.skus if sku not in sensitive)
+        may_all = each.event.member_id in explicit
+        skus = tuple(sku for sku in each.event.skus if may_all or sku not in sensitive)
         if each.event.member_id not in agreed:
             verdicts[key] = each.verdict("not_recorded", reason)
         elif each.event.skus and not skus:

@@ -7,6 +7,7 @@ asked for, and never more of a kind than an `at_most` allows. A pinned product k
 from __future__ import annotations
 
 from collections import Counter
+from heapq import heappop, heapreplace
 from typing import TYPE_CHECKING, NamedTuple
 
 from recommend.merchandising.model import (
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from recommend.merchandising.model import Rule, Where
 
     Products: TypeAlias = Mapping[str, Product]
-    Key: TypeAlias = tuple[str | None, ...]
 
 
 class Arranged(NamedTuple):
@@ -62,8 +62,8 @@ def arrange(
 ) -> list[Arranged]:
     """The best `limit` of the candidates as the rules want them, best first.
 
-    The cost is bounded by the candidates times the limit. Without a rule in force, the candidates
-    come as they are.
+    The cost is bounded by the candidates times the limit. Without a rule in force, they come by
+    their score, equals in the order they came in.
 
     Args:
         candidates: best first.
@@ -97,7 +97,7 @@ def arrange(
 def _weighed(
     picks: Iterable[Pick], factors: Sequence[Factor], products: Products
 ) -> list[_Candidate]:
-    """Each sku once, by its score times the factors, equals in the order they came in."""
+    """Each sku once, by its score times the factors; equals in the order they came in."""
     found: dict[str, _Candidate] = {}
     for pick in picks:
         if pick.sku in found:
@@ -108,8 +108,6 @@ def _weighed(
             score *= each.factor
         arranged = Arranged(pick, tuple(each.label for each in touched))
         found[pick.sku] = _Candidate(pick.sku, score, arranged)
-    if not factors:
-        return list(found.values())
     return sorted(found.values(), key=lambda each: -each.score)
 
 
@@ -127,7 +125,7 @@ class _Table:
     def add(self, sku: str) -> None:
         self._skus.add(sku)
         self._capped.update(self._cap_keys(sku))
-        self._mixed.update((n, key) for n, key in enumerate(self.key(sku)) if key is not None)
+        self._mixed.update(self._mix_keys(sku))
 
     def fits(self, sku: str) -> bool:
         """Whether it is not there yet and no cap is reached. Once False, it stays False."""
@@ -135,18 +133,19 @@ class _Table:
             self._capped[n, key] < self._caps[n].n for n, key in self._cap_keys(sku)
         )
 
-    def key(self, sku: str) -> Key:
-        """What the rules of diversity count it under, a rule after the other."""
-        product = self._products.get(sku)
-        return tuple(key_by(each.by, each.depth, product) for each in self._mixes)
-
-    def discount(self, key: Key) -> float:
-        """How many times the score of one more with that key counts."""
+    def discount(self, sku: str) -> float:
+        """How many times the score of one more like it counts."""
         value = 1.0
-        for n, (mix, each) in enumerate(zip(self._mixes, key, strict=True)):
-            if each is not None:
-                value *= (1.0 - mix.strength) ** self._mixed[n, each]
+        for n, key in self._mix_keys(sku):
+            value *= (1.0 - self._mixes[n].strength) ** self._mixed[n, key]
         return value
+
+    def _mix_keys(self, sku: str) -> Iterator[tuple[int, str]]:
+        product = self._products.get(sku)
+        for n, each in enumerate(self._mixes):
+            key = key_by(each.by, each.depth, product)
+            if key is not None:
+                yield n, key
 
     def _cap_keys(self, sku: str) -> Iterator[tuple[int, str]]:
         product = self._products.get(sku)
@@ -157,35 +156,31 @@ class _Table:
 
 
 class _Queue:
-    """Candidates in groups that diversity treats alike: only the head of each is looked at."""
+    """Candidates by what they are worth beside what is on the table.
+
+    That only ever falls, so what is at the top and still worth what it was put there for is best:
+    most candidates are never looked at again.
+    """
 
     def __init__(self, best: Sequence[_Candidate], table: _Table) -> None:
         self._table = table
-        self._groups: dict[Key, list[tuple[int, _Candidate]]] = {}
-        for order, each in enumerate(best):
-            self._groups.setdefault(table.key(each.sku), []).append((order, each))
-        for group in self._groups.values():
-            group.reverse()
+        # Sorted, so a heap already. Equals stay in the order they came in.
+        self._heap = [(-each.score, order, each) for order, each in enumerate(best)]
 
     def take(self) -> _Candidate | None:
-        """The best that fits, after what is on the table; None when there is no more."""
-        heads = [(key, head) for key in list(self._groups) if (head := self._head(key))]
-        if not heads:
-            return None
-        discount = self._table.discount
-        # By the order they came in where that leaves two equal.
-        key, (_, chosen) = max(heads, key=lambda at: (at[1][1].score * discount(at[0]), -at[1][0]))
-        self._groups[key].pop()
-        return chosen
-
-    def _head(self, key: Key) -> tuple[int, _Candidate] | None:
-        group = self._groups[key]
-        while group and not self._table.fits(group[-1][1].sku):
-            group.pop()
-        if not group:
-            del self._groups[key]
-            return None
-        return group[-1]
+        """The best that fits; None when there is no more."""
+        heap, table = self._heap, self._table
+        while heap:
+            stored, order, each = heap[0]
+            worth = -each.score * table.discount(each.sku)
+            if not table.fits(each.sku):
+                heappop(heap)
+            elif worth > stored:
+                heapreplace(heap, (worth, order, each))
+            else:
+                heappop(heap)
+                return each
+        return None
 
 
 class _Pins:

@@ -30,6 +30,13 @@ class RulesNotFoundError(NotFoundError):
     title = "There is no such set of rules"
 
 
+class InvalidRulesError(ConflictError):
+    """The rules do not fit together; `errors` names each place."""
+
+    code = "invalid_rules"
+    title = "The rules do not fit together"
+
+
 class StaleRulesError(ConflictError):
     """Somebody has put another version since the one that was read."""
 

@@ -161,23 +161,10 @@ SHAPES: dict[str, type[Schema]] = {
 }
 
 
-class RulesSchema(Input):
-    """A set of rules."""
-
-    rules = Items(OneOf(SHAPES), RULES_MAX, required=True)
-
-    def check(self, data: Mapping[str, Any]) -> None:
-        """No two rules of one name: an item says by it what touched it."""
-        seen: set[str] = set()
-        for number, each in enumerate(data["rules"]):
-            if each["id"] in seen:
-                raise ValidationError({"rules": {number: {"id": ["Is given to another rule."]}}})
-            seen.add(each["id"])
-
-
-class PutRulesSchema(RulesSchema):
+class PutRulesSchema(Input):
     """A set of rules, and the version that it replaces."""
 
+    rules = Items(OneOf(SHAPES), RULES_MAX, required=True)
     replaces = Whole(
         0,
         VERSIONS_MAX,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from loyalty.kit.errors import FieldError
 from recommend.merchandising.model import (
     SETS_MAX,
+    InvalidRulesError,
     RuleSet,
     RulesNotFoundError,
     StaleRulesError,
@@ -16,7 +17,7 @@ from recommend.merchandising.model import (
 from recommend.merchandising.schemas import read
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from recommend.merchandising.store import RuleStore
@@ -44,9 +45,11 @@ def put(
         store: where sets are kept.
 
     Raises:
+        InvalidRulesError: two of the rules have one id.
         StaleRulesError: another version stands than the one to be replaced.
         TooManyRuleSetsError: it would be one set too many.
     """
+    _require_ids(document["rules"])
     for _ in range(ATTEMPTS_MAX):
         standing = _standing(name, store)
         if standing.version and standing.document == document:
@@ -61,6 +64,15 @@ def put(
             continue
         return following
     raise StaleRulesError
+
+
+def _require_ids(rules: Sequence[Mapping[str, Any]]) -> None:
+    """An item says by the rule's id what touched it, so no two may have the same."""
+    ids = [each["id"] for each in rules]
+    for number, each in enumerate(ids):
+        if each in ids[:number]:
+            mistake = FieldError(f"rules.{number}.id", "Is another rule's id.")
+            raise InvalidRulesError(mistake.message, errors=(mistake,))
 
 
 def _standing(name: str, store: RuleStore) -> RuleSet:

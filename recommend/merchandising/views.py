@@ -11,6 +11,7 @@ from loyalty.kit.clock import now
 from loyalty.kit.http import Answer, Blueprint, provided
 from recommend.merchandising import service
 from recommend.merchandising.model import (
+    InvalidRulesError,
     RulesNotFoundError,
     StaleRulesError,
     TooManyRuleSetsError,
@@ -92,7 +93,8 @@ def show_rules(query: dict[str, Any], name: str) -> Answer:
 @blp.requires("merchandising:write")
 @blp.arguments(PutRulesSchema, example={"rules": _RULES, "replaces": 3})
 @blp.response(200, RuleSetSchema, example=_EXAMPLE)
-@blp.raises(StaleRulesError, TooManyRuleSetsError)
+# Not found: what cannot be the name of a set.
+@blp.raises(InvalidRulesError, StaleRulesError, TooManyRuleSetsError, RulesNotFoundError)
 def put_rules(body: dict[str, Any], name: str) -> Answer:
     """Put the next version of a set of rules.
 

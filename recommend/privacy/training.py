@@ -52,6 +52,9 @@ CROWD_MIN = 1_000.0
 SAMPLE = 4_000
 """About as many members choose the weights."""
 K = 10
+ASKED_MIN = 20.0
+"""Fewer members asked than so many deviations of the noise, and their answers are left out."""
+LEFT_OUT = "left_out_metrics"
 GRID: tuple[Weights, ...] = tuple(
     Weights(1.0, shared, collaborative)
     for shared in (0.8, 0.2, 2.0)
@@ -136,6 +139,8 @@ def train_guarded(
     model, facts = _choose(models, dataset, guard, members)
     told("learn", 3, 3)
     note = f"Drawn by the exponential mechanism among {len(models)} blends."
+    if LEFT_OUT in facts:
+        note = "Default weights: too few members to choose by, for this epsilon."
     return Guarded(model, {**_facts(guard, members, released), **facts}, note)
 
 
@@ -249,7 +254,9 @@ def _choose(
     asked = [truth for truth, coin in zip(truths, coins, strict=True) if coin * members < SAMPLE]
     figures = figures_of(models, history, asked)
     chosen = dp_choice(figures[:, :, 0].sum(axis=0), guard)
-    return models[chosen], _metrics(figures[:, chosen], guard)
+    metrics = _metrics(figures[:, chosen], guard)
+    # By what was released, too few were asked: their draw is noise, and the first is the default.
+    return models[0 if LEFT_OUT in metrics else chosen], metrics
 
 
 def figures_of(models: Sequence[Model], history: Dataset, truths: Sequence[Truth]) -> Floats64:
@@ -283,8 +290,8 @@ def _metrics(figures: Floats64, guard: Guard) -> dict[str, Fact]:
     deviation = multiplier(guard.cost, METRICS_SHARE) * math.sqrt(3)
     noisy = (sums + guard.noise.gaussian(3, deviation * unit)) / unit
     asked = float(noisy[2])
-    if asked < 20 * deviation:
-        return {"metrics": "left out: too few members for this epsilon"}
+    if asked < ASKED_MIN * deviation:
+        return {LEFT_OUT: "too few members with a basket to hold out, for this epsilon"}
     recall, hit_rate = (min(1.0, max(0.0, each / asked)) for each in noisy[:2].tolist())
     return {
         f"recall_at_{K}_chosen": round(recall, 4),

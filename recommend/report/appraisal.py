@@ -40,10 +40,6 @@ METRIC_NOTES = (
         "A plain method is shown at its best: with what a member has already or without, and ALS "
         "with the best of several strengths, as serves it better on the very members shown."
     ),
-    (
-        "Plain methods may show what one person bought; Carnet shows others nothing with fewer "
-        "people behind it than the setting people min."
-    ),
     "Intervals are of 95%, by drawing the members anew a thousand times.",
 )
 
@@ -72,7 +68,7 @@ def page_of(found: Appraisal, *, title: str, notes: tuple[str, ...] = ()) -> Pag
         lead=_lead(found),
         facts=_facts(found),
         sections=(_methods(found), _gains(found), _groups(found), _chosen(found)),
-        notes=(*notes, *METRIC_NOTES),
+        notes=(*notes, *_floor(found), *METRIC_NOTES),
     )
 
 
@@ -87,9 +83,28 @@ def _lead(found: Appraisal) -> str:
     )
     return (
         f"Of what members went for, {gain.model:.1%} is in Carnet's first {found.k}. The best of "
-        f"{len(found.results) - 1} plain methods, {_named(found.rival)}, has {gain.rival:.1%}: "
-        f"{gain.relative:+.1%}, {sure} ({gain.low:+.4f} to {gain.high:+.4f})."
+        f"{len(found.rivals)} plain methods, {_named(found.rival)}, has {gain.rival:.1%}: "
+        f"{gain.relative:+.1%}, {sure} ({gain.low:+.4f} to {gain.high:+.4f}).{_as_served(found)}"
     )
+
+
+def _as_served(found: Appraisal) -> str:
+    if found.served is None:
+        return ""
+    people = found.chosen["settings"]["people_min"]
+    recall = found.served.reported.recall
+    return f" As served, with {people} people behind all that is shown to others: {recall:.1%}."
+
+
+def _floor(found: Appraisal) -> tuple[str, ...]:
+    if found.served is None:
+        return ()
+    people = found.chosen["settings"]["people_min"]
+    note = (
+        f"As served, nobody is shown what fewer than {people} people have, but for their own; the "
+        "first row and the plain methods have no such floor, so that they compare."
+    )
+    return (note,)
 
 
 def _named(result: Result) -> str:
@@ -162,7 +177,7 @@ def _methods(found: Appraisal) -> Section:
 
 def _relative(result: Result, found: Appraisal) -> str:
     base = result.reported.recall
-    if result.name == found.model.name:
+    if result not in found.rivals:
         return ""
     return f"{found.model.reported.recall / base - 1:+.1%}" if base else "no hit"
 
@@ -194,7 +209,7 @@ def _breadth(result: Result) -> tuple[str, ...]:
 
 
 def _mark(result: Result, found: Appraisal) -> Mark:
-    if result.name == found.model.name:
+    if result not in found.rivals:
         return "ours"
     return "best" if result.name == found.best else ""
 
@@ -298,7 +313,7 @@ def _chosen(found: Appraisal) -> Section:
     values = tuple((name.replace("_", " "), _said(value)) for name, value in settings.items())
     return Section(
         "What was chosen",
-        f"{found.chosen['note']} The model holds {found.chosen['model_items']:,} items.",
+        found.chosen["note"],
         tables=(
             Table(
                 "Weights of the parts, in one unit: a purchase in the last basket.",

@@ -69,7 +69,10 @@ def _blocks(share: float) -> str:
 
 def _table(table: Table) -> Grid:
     grid = Grid(
-        caption=escape(table.caption), caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+        caption=escape(table.caption),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
     for n, name in enumerate(table.header):
         words = n == 0 or n in table.texts

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from recommend.service import Sources
+    from recommend.taste import Signal
 
 PAGE = 500
 
@@ -82,3 +83,22 @@ def agreed_baskets(
                 yield Basket(member, past.occurred_at.timestamp(), place, skus)
         done += len(ids)
         progress("read", done, max(done, total))
+
+
+def agreed_signals(
+    sources: Sources, roll: Roll, *, clock: Callable[[], datetime] = now
+) -> Iterator[tuple[str, Signal]]:
+    """What feedback says, with who gave it, of those on the roll who still agree; page by page.
+
+    To be read after the baskets. Sensitive products are left out, and what was merely shown.
+    """
+    sensitive = sources.catalogue.restrictions().sensitive
+    for ids in sources.consents.all_member_ids(page=PAGE):
+        at = clock()
+        read = [each for each in ids if each in roll]
+        agreed = gate.permits(read, PERSONALISATION, at=at, consents=sources.consents)
+        for member, signal in sources.feedback.scan(
+            agreed.values(), since=sources.history_since(at)
+        ):
+            if signal.sku not in sensitive:
+                yield member, signal

@@ -39,6 +39,8 @@ LOOK_SECONDS_MAX = 5.0
 """The longest one look at the database may take; fetching a model has its own, by piece."""
 RETRY_SECONDS = 10.0
 """From one failure of a fetch to the next try."""
+REPAIR_SECONDS = 3600.0
+"""From one repair to the next: what is whole and cannot be read is of another program's form."""
 COMPLAIN_SECONDS = 60.0
 STOP_SECONDS_MAX = 5.0
 REST_MIN = timedelta(hours=1)
@@ -96,6 +98,7 @@ class Courier:
         self._monotonic = monotonic
         self._generation: int | None = None
         self._try_at = float("-inf")
+        self._repair_at = float("-inf")
         self._complained_at = float("-inf")
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -111,7 +114,7 @@ class Courier:
         with pymongo.timeout(LOOK_SECONDS_MAX):
             current = self._depot.store.current()
         generation = current.generation if current else 0
-        is_broken = self._is_broken()
+        is_broken = self._is_broken() and self._monotonic() >= self._repair_at
         if generation == self._generation and not is_broken:
             return True
         if self._monotonic() < self._try_at:
@@ -121,8 +124,9 @@ class Courier:
         if not depots.deliver(self._depot, verify=is_broken):
             self._try_at = float("-inf")
             return False
-        if not is_broken:
-            self._try_at = float("-inf")
+        if is_broken:
+            self._repair_at = self._monotonic() + REPAIR_SECONDS
+        self._try_at = float("-inf")
         self._generation = generation
         return True
 

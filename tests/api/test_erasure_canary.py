@@ -220,7 +220,15 @@ def assert_is_certified(club: Api, request_id: str, member: str) -> None:
 
 def everything_that_is_answered(club: Api, member: str, other: str) -> Iterator[str]:
     """What the service says afterwards, of the member and of one who knew the member."""
-    for read in ("", "/points", "/journal", "/consents", "/recommendations", "/access-log"):
+    for read in (
+        "",
+        "/points",
+        "/journal",
+        "/consents",
+        "/recommendations",
+        "/offers",
+        "/access-log",
+    ):
         yield club.get(f"/v1/members/{member}{read}", expect=404).get_data(as_text=True)
     club.post("/v1/members/lookup", {"identifier": line_of("email")}, expect=404)
     for path in (

@@ -89,9 +89,6 @@ def test_of_racing_starts_one_wins(parts: Parts) -> None:
     ("wrong", "field"),
     [
         ({"variants": [{"name": "a", "share": 50}]}, "variants"),
-        ({"variants": [{"name": "a", "share": 50}] * 2}, "variants"),
-        (body(60, 50), "variants"),
-        (body(50, 50, ends_at="2026-03-01T00:00:00Z", starts_at="2026-03-02T00:00:00Z"), "ends_at"),
         (body(50, 50, window_days=0), "window_days"),
         (body(50, 50, salt="short"), "salt"),
         ({"variants": [{"name": "a b", "share": 1}, {"name": "b", "share": 1}]}, "variants.0.name"),
@@ -108,6 +105,19 @@ def test_of_racing_starts_one_wins(parts: Parts) -> None:
 )
 def test_a_mistake_is_named(api: Api, wrong: dict[str, Any], field: str) -> None:
     assert api.put(PATH, wrong, expect=422).get_json()["errors"][0]["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"variants": [{"name": "a", "share": 50}] * 2}, "variants"),
+        (body(60, 50), "variants"),
+        (body(50, 50, ends_at="2026-03-01T00:00:00Z", starts_at="2026-03-02T00:00:00Z"), "ends_at"),
+    ],
+)
+def test_what_does_not_fit_together_is_named(api: Api, wrong: dict[str, Any], field: str) -> None:
+    refused = api.put(PATH, wrong, expect=409).get_json()
+    assert (refused["code"], refused["errors"][0]["field"]) == ("experiment_inconsistent", field)
 
 
 def test_reading_and_changing_have_scopes_of_their_own(api: Api, parts: Parts) -> None:
@@ -171,6 +181,11 @@ def test_a_variant_has_its_own_version_and_weights(
     served = Shelves(root).served("candidate")
     assert served
     assert served.model.weights == trained.model.weights
+    again = Shelves(root)
+    heavier = [again.reweighted(served, {"personal": 3}) for _ in range(2)]
+    assert heavier[0] is heavier[1]
+    assert heavier[0].model.weights == replace(trained.model.weights, personal=3)
+    assert again.reweighted(served, {"personal": 4}) is not heavier[0]
     # One that is gone is no reason to show nothing.
     busy.api.put(
         PATH,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app import keeper
 from loyalty.kit.clock import now
 from loyalty.retention.service import apply_rules
 from recommend.feedback import service
@@ -142,6 +144,16 @@ def test_sensitive_products_leave_no_trace(api: Api, fan: str, parts: Parts) -> 
     assert "pills" not in str(dump(parts.database)["feedback"])
 
 
+def test_who_agrees_to_it_expressly_leaves_feedback_on_sensitive_products(
+    api: Api, fan: str
+) -> None:
+    put_products(api, {"sku": "pills", "name": "Pills", "sensitive": True})
+    api.consent(fan, "sensitive_personalisation")
+    assert said(post(api, event(fan, sku="pills"))) == ["recorded"]
+    api.consent(fan, "personalisation", granted=False)
+    assert said(post(api, event(fan, sku="pills"))) == ["no_consent"]
+
+
 def test_a_browser_speaks_for_its_own_member_only(api: Api, fan: str, parts: Parts) -> None:
     other = api.enrol()
     api.consent(other, "personalisation")
@@ -208,8 +220,6 @@ def test_nobody_has_more_in_a_day_than_a_person_makes(
 
 
 def test_what_is_old_goes_by_the_rule(api: Api, fan: str, parts: Parts) -> None:
-    from app import keeper  # noqa: PLC0415
-
     post(api, event(fan, at=(now() - 25 * DAY).isoformat()), event(fan))
     rules = api.get("/v1/retention", expect=200).get_json()
     fresh = {name: rules[name] for name in rules if not name.startswith("changed")}
@@ -221,6 +231,21 @@ def test_what_is_old_goes_by_the_rule(api: Api, fan: str, parts: Parts) -> None:
     )
     assert applied.counts["feedback"] == 1
     assert kept(parts) == 1
+
+
+def test_what_was_kept_with_a_consent_goes_with_it(api: Api, parts: Parts) -> None:
+    stays, withdraws, restricts = (api.enrol() for _ in range(3))
+    for member in (stays, withdraws, restricts):
+        api.consent(member, "personalisation")
+        post(api, event(member), event(member))
+    api.consent(withdraws, "personalisation", granted=False)
+    api.post(f"/v1/members/{restricts}/restriction", {"restricted": True}, expect=200)
+    run = partial(apply_rules, clock=now, keeper=keeper(parts), progress=lambda *_: None)
+    assert run(is_dry=True).counts["feedback_withdrawn"] == 1
+    assert kept(parts) == 6
+    assert run(is_dry=False).counts["feedback_withdrawn"] == 2
+    left = {each["member"] for each in parts.database["feedback"].find()}
+    assert left == {stays, restricts}
 
 
 @pytest.mark.usefixtures("trained")

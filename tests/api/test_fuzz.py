@@ -113,7 +113,7 @@ def settle(case: Case[Any], shop: Fuzzed) -> None:
     for name in known.keys() & case.path_parameters.keys():
         case.path_parameters[name] = known[name]
     # The channel of a link is one of advertising, not one that activities happen on.
-    if not isinstance(case.body, dict) or case.path.endswith("/links"):
+    if not isinstance(case.body, dict) or case.path.endswith(("/links", "/exports")):
         return
     facts = {"member": shop.member, "currency": "EUR", "channel": "web"}
     if case.path.endswith("/objection"):

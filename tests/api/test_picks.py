@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import orjson
 import pyarrow.parquet as pq
 import pytest
+from pymongo.errors import AutoReconnect, NetworkTimeout
 
 from loyalty.accesslog.watch import Watch
 from loyalty.catalogue.model import Price, Product
@@ -21,7 +22,7 @@ from loyalty.jobs.runner import Runner
 from loyalty.kit.clock import now
 from loyalty.kit.observe import configure_logs
 from recommend import artefact
-from recommend.bulk import exports, stream
+from recommend.bulk import exports, store, stream
 from recommend.bulk.store import ExportStore
 from recommend.dataset import Basket, build
 from recommend.model import Settings as ModelSettings
@@ -208,6 +209,24 @@ def test_rows_that_wait_for_a_slow_reader_are_asked_about_again(
     assert [first, *rest] == [each for each in mailing.members if each not in gone]
 
 
+def test_a_database_that_goes_away_for_a_moment_breaks_no_stream(
+    mailing: Mailing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw, failures = stream.draw, iter([AutoReconnect("gone"), NetworkTimeout("gone")])
+
+    def failing(*args: Any) -> Any:
+        for failure in failures:
+            raise failure
+        return draw(*args)
+
+    monkeypatch.setattr(stream, "draw", failing)
+    assert [each["member_id"] for each in mailing.rows()] == mailing.members
+    failures = iter([AutoReconnect("gone")] * stream.ATTEMPTS_MAX)
+    headers = {"Authorization": f"Bearer {mailing.api.key}"}
+    with pytest.raises(AutoReconnect):
+        mailing.api.client.get(MAIL, headers=headers)
+
+
 def test_an_export_gives_what_the_stream_gives(mailing: Mailing) -> None:
     export = mailing.export(format="csv", campaign="spring")
     assert (export["rows"], export["channel"], export["limit"]) == (6, "email", 3)
@@ -293,6 +312,31 @@ def test_an_export_that_has_expired_is_not_there_and_its_key_is_destroyed(
     assert not parts.vault.has_key(export["id"])
     assert parts.vault.has_key(fresh["id"])
     assert parts.database["picks_parts"].distinct("export") == [fresh["id"]]
+
+
+def test_an_export_that_was_fetched_can_be_removed(mailing: Mailing) -> None:
+    export = mailing.export()
+    path = f"{EXPORTS}/{export['id']}"
+    mailing.api.call("DELETE", path, expect=204)
+    for again in (("GET", path), ("GET", f"{path}/download"), ("DELETE", path)):
+        mailing.api.call(*again, expect=404)
+    mailing.parts.eraser_exports.sweep(now())
+    assert not mailing.parts.vault.has_key(export["id"])
+    assert mailing.parts.database["picks_parts"].count_documents({}) == 0
+
+
+def test_only_so_many_exports_are_kept_and_a_retry_still_finds_its_own(
+    mailing: Mailing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "EXPORTS_MAX", 2)
+    body, key = {"channel": "email"}, {"Idempotency-Key": unique("key")}
+    first = mailing.api.post(EXPORTS, body, headers=key, expect=202).get_json()
+    mailing.api.post(EXPORTS, body, expect=202)
+    refused = mailing.api.post(EXPORTS, body, expect=409).get_json()
+    assert refused["code"] == "too_many_exports"
+    assert mailing.api.post(EXPORTS, body, headers=key, expect=202).get_json() == first
+    mailing.api.call("DELETE", f"{EXPORTS}/{first['id']}", expect=204)
+    mailing.api.post(EXPORTS, body, expect=202)
 
 
 def test_nothing_that_is_kept_names_anybody(mailing: Mailing) -> None:

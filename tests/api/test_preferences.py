@@ -279,7 +279,7 @@ def test_no_step_without_a_session(shop: Api, app: Flask, parts: Parts, step: st
         "a link of another use": {
             "session": sessions.preferences_link(member, at=at, lasts=timedelta(days=1), door=door)
         },
-        "unsubscribing": {"link": sessions.unsubscribe_link(member, "email", at=at, door=door)},
+        "unsubscribing": {"link": sessions.unsubscribe_link(member, "email", door=door)},
         "too old": {"session": sessions.seal(Session(member, old), at=old, door=door)},
         "longer than a visit": {
             "session": sessions.seal(Session(member, at - timedelta(hours=3)), at=at, door=door)

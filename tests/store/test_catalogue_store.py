@@ -65,7 +65,34 @@ def test_what_may_not_be_shown_or_not_twice(parts: Parts) -> None:
         hidden=frozenset({"beer", "gone", "both"}),
         sensitive=frozenset({"beer", "both"}),
         one_off=frozenset({"fridge", "both"}),
+        unavailable=frozenset({"gone"}),
     )
+
+
+def test_who_agreed_to_sensitive_products_still_gets_none_that_is_gone(parts: Parts) -> None:
+    gone = replace(MILK, sku="gone", sensitive=True, available=False)
+    parts.catalogue.put_products([replace(MILK, sku="beer", sensitive=True), gone])
+    agreed = parts.catalogue.restrictions().without_sensitive()
+    assert agreed.hidden == {"gone"}
+    assert not agreed.sensitive
+
+
+def test_products_are_selected_by_category_and_brand(parts: Parts) -> None:
+    parts.catalogue.put_products(
+        [
+            MILK,
+            replace(MILK, sku="gouda", category="Food"),
+            replace(MILK, sku="chew", category="Food-free"),
+            replace(MILK, sku="oats", brand="Hill"),
+        ]
+    )
+    select = parts.catalogue.selection
+    assert select(["Food"], []) == {"milk", "gouda", "oats"}
+    assert select(["Food/Dairy"], ["Alba"]) == {"milk"}
+    assert select([], ["Hill", "None"]) == {"oats"}
+    assert select(["Foo", "$gt"], []) == frozenset()
+    parts.catalogue.put_products([replace(MILK, sku="new")])
+    assert "new" in select(["Food/Dairy"], [])
 
 
 def test_a_restriction_that_is_lifted_is_gone(parts: Parts) -> None:

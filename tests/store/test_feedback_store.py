@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from random import Random
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from recommend.feedback.model import Event, key_of
 from recommend.feedback.store import SHOWN_MAX, FeedbackStore
@@ -93,6 +96,21 @@ def test_all_of_a_member_is_shown_and_goes(parts: Parts) -> None:
     assert list(store.held("m_a")) == []
     assert dump(parts.database) == before
     assert [each["member"] for each in before["feedback"]] == ["m_b"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_in_which_events_come_does_not_matter(parts: Parts, seed: int) -> None:
+    kinds: list[Any] = ["view", "cart", "impression", "click", "dismissal"]
+    events = {
+        f"k{place}": Event(f"{place}", "m_a", kind, (f"s{place}",), NOON + place * MINUTE, "web")
+        for place, kind in enumerate(kinds * 4)
+    }
+    expected = [signal for each in events.values() for signal in each.signals()]
+    arrivals = [*events, *events]
+    Random(seed).shuffle(arrivals)  # noqa: S311  # a test's order
+    for key in arrivals:
+        parts.feedback.add({key: events[key]}, at=NOON)
+    assert parts.feedback.signals(permit("m_a")) == expected
 
 
 def test_what_was_there_already_is_told_and_left(parts: Parts) -> None:

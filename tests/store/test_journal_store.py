@@ -337,5 +337,10 @@ def test_history_holds_purchases_and_what_came_back_newest_first(parts: Parts) -
     found = parts.journal.histories([permit(member), permit(other)], limit=1)
     assert found[member] == baskets[:1]
     assert [each.quantities for each in found[other]] == [{"milk": 1}]
+    nobody, later = permit(new_member_id()), NOON + timedelta(seconds=1)
+    assert parts.journal.histories([nobody], limit=1) == {}
+    assert parts.journal.histories([], limit=1) == {}
+    assert parts.journal.histories([permit(member)], limit=1, since=later) == {}
+    assert parts.journal.histories([permit(member)], limit=1, since=NOON) == {member: baskets[:1]}
     newest = parts.journal.recent(limit=10)
     assert [each.member_id for each in newest] == [other, member]

@@ -17,9 +17,6 @@ from app import assemble
 from loyalty.kit.mongo import connect, open_database
 from recommend import artefact
 from recommend.artefact import ArtefactError, Shelf
-from recommend.dataset import Basket, build
-from recommend.model import Settings as ModelSettings
-from recommend.model import train
 from recommend.training import depot as depots
 from recommend.training.depot import Depot
 from recommend.training.model import (
@@ -33,6 +30,7 @@ from recommend.training.store import CHUNK_BYTES, ModelStore
 from recommend.training.watch import Courier
 from tests.api.test_authentication import Clock
 from tests.builders import NOON
+from tests.races.model_node import model_of
 from tests.races.test_races import race
 
 if TYPE_CHECKING:
@@ -40,14 +38,6 @@ if TYPE_CHECKING:
 
     from app import Parts
     from loyalty.kit.settings import Settings
-    from recommend.model import Model
-
-
-def model_of(number: int) -> Model:
-    """A small model, another one for each number."""
-    skus = tuple(f"sku-{number}-{n}" for n in range(5))
-    baskets = [Basket(f"m{n}", float(n), ("channel:web",), skus) for n in range(3)]
-    return train(build(baskets), ModelSettings(factors=4, iterations=1, people_min=2))
 
 
 class Nodes(NamedTuple):
@@ -234,7 +224,29 @@ def test_a_broken_version_on_the_disk_is_fetched_anew(nodes: Nodes) -> None:
     assert shelf.problem is None
 
 
-def test_while_the_database_is_away_the_old_one_serves(nodes: Nodes, settings: Settings) -> None:
+def test_what_another_program_wrote_is_fetched_once_and_not_all_the_time(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes.served(1)
+    clock = Clock()
+    courier = Courier(nodes.two, is_broken=lambda: True, monotonic=clock)
+    tries: list[bool] = []
+
+    def counted(_depot: Depot, *, verify: bool) -> bool:
+        tries.append(verify)
+        return True
+
+    monkeypatch.setattr(depots, "deliver", counted)
+    for _ in range(100):
+        clock.seconds += 30
+        assert courier.look()
+    assert tries == [True]
+
+
+def test_while_the_database_is_away_the_old_one_serves(
+    nodes: Nodes, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recommend.training.watch.LOOK_SECONDS_MAX", 0.2)
     version = nodes.served(1)
     assert depots.deliver(nodes.two)
     away = replace(settings, mongodb_uri="mongodb://127.0.0.1:1/", database_timeout_seconds=0.1)

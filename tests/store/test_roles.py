@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,16 +23,21 @@ from loyalty.kit.settings import Settings
 from loyalty.members.rotation import IdentifierRotation, rotate_pepper
 from loyalty.vault.peppers import Peppers
 from loyalty.vault.roles import SERVICE, SERVICE_VAULT, roles_of
+from recommend import artefact
 from recommend.artefact import Shelf
 from recommend.service import Popularity
+from recommend.training import depot as depots
+from recommend.training.depot import Depot
+from recommend.training.model import version_name
 from tests.api.test_batches import upload
 from tests.api.test_coupons import CHECK, REDEMPTIONS, made, showing, using
 from tests.api.test_redeeming import OFF, act, paying, put, redeem
 from tests.api.test_returning import back
 from tests.api.test_simulating import finished
 from tests.api.test_transferring import transfer
-from tests.builders import NOON, Api, program_document, purchase_body, unique
+from tests.builders import NOON, Api, permit, program_document, purchase_body, unique
 from tests.guarded import as_user, guarded
+from tests.races.model_node import model_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -126,6 +132,17 @@ class TestTheServiceRuns:
         api.post("/v1/members", {"identifiers": [till]}, expect=201)
         assert guarded_parts.members.get(member).profile.segments == {"vip"}
 
+    def test_models(self, guarded_parts: Parts, tmp_path: Path) -> None:
+        nodes = [Depot(tmp_path / name, guarded_parts.models) for name in ("one", "two")]
+        for number in range(5):
+            at = now() - timedelta(hours=9 - number)
+            artefact.save(model_of(number), nodes[0].root, version_name(at), created_at=0)
+            depots.publish(nodes[0], version_name(at), created_at=at, refused=False)
+            depots.promote(nodes[0], version_name(at), at=at, by="tests")
+        depots.rollback(nodes[1], None, at=now(), by="tests")
+        assert len(depots.prune(nodes[1], 1)) == 3
+        assert artefact.load(nodes[1].root, artefact.current(nodes[1].root) or "")
+
     def test_facts_and_points(self, guarded_shop: Api) -> None:
         api, member = guarded_shop, member_of(guarded_shop)
         receipt = unique("receipt")
@@ -179,6 +196,12 @@ class TestTheServiceRuns:
         for status in ("recorded", "replayed"):
             body = {"events": [{**act, "member": member}]}
             assert api.post("/v1/feedback", body, expect=200).get_json()[status] == 1
+        variants = [{"name": "a", "share": 50}, {"name": "b", "share": 50}]
+        for status in ("running", "stopped"):
+            made = {"variants": variants, "status": status}
+            api.put("/v1/experiments/roles", made, expect=200)
+        api.get("/v1/experiments/roles/results", expect=200)
+        api.get(f"/v1/members/{member}/offers", expect=200)
 
     def test_catalogue_and_jobs(self, guarded_shop: Api, guarded_parts: Parts) -> None:
         api = guarded_shop
@@ -196,6 +219,7 @@ class TestTheServiceRuns:
     ) -> None:
         api, parts, member = guarded_shop, guarded_parts, member_of(guarded_shop)
         api.consent(member, "marketing", channel="email")
+        assert parts.journal.histories([permit(member)], limit=1).keys() == {member}
         served = Shelf(guarded_settings.model_dir), Popularity(parts.sources)
         runner = Runner(parts.jobs, picks_kind(guarded_settings, parts, *served))
         ids = []

@@ -13,9 +13,10 @@ from loyalty.consent.model import Decision
 from loyalty.journal.bulk import append_all
 from loyalty.journal.store import JournalStore
 from loyalty.kit.clock import now
-from recommend.training.reading import Roll, agreed_baskets
+from recommend.training.reading import Roll, agreed_baskets, agreed_signals
 from recommend.training.withdrawals import withdrawn_since, withdrew_meanwhile
 from tests.builders import draft, enrolled, line, permit, program, purchase
+from tests.store.test_feedback_store import add
 from tests.store.watching import watching
 
 if TYPE_CHECKING:
@@ -129,6 +130,19 @@ def test_the_stream_of_a_training_holds_the_newest_of_all_who_agree(parts: Parts
     assert ids[3] not in roll
     assert len(roll) == 4
     assert told[-1] == ("read", 5, 5)
+
+
+def test_feedback_is_read_of_those_who_were_read_and_still_agree(parts: Parts) -> None:
+    stays, leaves, unread = ids = [enrolled(parts) for _ in range(3)]
+    for member in ids:
+        decide(parts, member, "yes", now())
+        add(parts.feedback, member, "cart", "impression")
+    roll = Roll()
+    roll.add([stays, leaves])
+    decide(parts, leaves, "no", now())
+    found = [(member, each.kind) for member, each in agreed_signals(parts.sources, roll)]
+    assert found == [(stays, "cart")]
+    assert unread not in roll
 
 
 @FEW

@@ -1,9 +1,13 @@
 """The protocol: who sees what, how rivals are shown, and data at the edges."""
 
 import random
+from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from recommend.appraise import (
     Appraisal,
@@ -15,11 +19,14 @@ from recommend.appraise import (
 )
 from recommend.dataset import Basket, Dataset, build
 from recommend.model import Settings
+from recommend.report.appraisal import page_of
+from recommend.report.page import render
 
 DAY = 86_400.0
 SMALL = Settings(factors=4, people_min=1, iterations=3)
 CATALOGUE = [f"i{n:02d}" for n in range(40)]
 UNKNOWN_AT = float("nan")
+SHARES = ("recall", "ndcg", "hit_rate", "precision", "mrr", "coverage", "new_share")
 
 
 def rebuyers(people: int = 40, days: int = 4) -> Dataset:
@@ -33,8 +40,8 @@ def rebuyers(people: int = 40, days: int = 4) -> Dataset:
     )
 
 
-def found(task: Task, k: int = 5, seed: int = 1, settings: Settings = SMALL) -> Appraisal:
-    return appraise(task, settings, k=k, seed=seed, progress=lambda *_: None, threads=1)
+def found(task: Task, k: int = 5, seed: int = 1, start: Settings = SMALL) -> Appraisal:
+    return appraise(task, start, k=k, seed=seed, progress=lambda *_: None, threads=1)
 
 
 def answers_of(task: Task, member: int) -> list[str]:
@@ -169,3 +176,49 @@ def test_a_list_must_have_a_length() -> None:
     for k in (0, 1_001):
         with pytest.raises(ValueError, match="k must be"):
             found(last_basket_task(rebuyers(3), seed=1), k=k)
+
+
+def test_with_a_floor_of_people_there_is_a_row_as_served() -> None:
+    """What three people have is shown to others without the floor, and not with a floor of four."""
+    baskets = [Basket(f"m{n}", 0.0, (), ("top", f"pair{n // 3}")) for n in range(12)]
+    held = [(n, f"pair{n // 3}", UNKNOWN_AT) for n in range(12)]
+    task = file_task(build([*baskets, Basket("x", 0.0, (), ("top",))]), np.full(12, 12), held)
+    appraisal = found(task, k=10, start=replace(SMALL, people_min=4))
+    assert appraisal.served is not None
+    assert [each.name for each in appraisal.results[:2]] == ["carnet", "carnet_served"]
+    assert appraisal.model.reported.coverage > appraisal.served.reported.coverage
+    assert appraisal.served.reported.recall == 0.0
+    assert "carnet_served" not in {each.name for each in appraisal.rivals}
+    assert appraisal.chosen["settings"]["people_min"] == 4
+    assert found(task, k=10).served is None
+
+
+LINES = st.lists(
+    st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(0, 6)), min_size=1, max_size=40
+)
+
+
+@settings(max_examples=25)
+@given(LINES, LINES, st.integers(1, 12), st.integers(1, 3))
+def test_whatever_the_files_hold_there_are_figures_within_bounds(
+    train: list[tuple[int, int, int]],
+    test: list[tuple[int, int, int]],
+    k: int,
+    people_min: int,
+) -> None:
+    baskets = [Basket(f"m{m}", at * DAY, (), (f"i{item}",)) for m, item, at in train]
+    dataset = build(baskets)
+    rows = {name: n for n, name in enumerate(dict.fromkeys(each.member for each in baskets))}
+    known = np.array([rows.get(f"m{n}", -1) for n in range(5)])
+    asked = sorted({member for member, _, _ in test})
+    answers = [(asked.index(m), f"i{item}", at * DAY) for m, item, at in test]
+    tasks = [file_task(dataset, known[asked], answers)]
+    with suppress(NothingToEvaluateError):
+        tasks.append(last_basket_task(dataset, seed=k))
+    for task in tasks:
+        appraisal = found(task, k=k, start=replace(SMALL, people_min=people_min, iterations=1))
+        for result in appraisal.results:
+            for figures in (result.reported, result.everyone):
+                assert figures.members > 0
+                assert all(0 <= getattr(figures, name) <= 1 + 1e-9 for name in SHARES)
+        assert render(page_of(appraisal, title="any")).startswith("<!doctype html>")

@@ -123,7 +123,8 @@ def test_whatever_the_rules_say(
 
 
 @given(candidates, st.integers(0, 12))
-def test_without_rules_the_candidates_come_as_they_are(picks: list[Pick], limit: int) -> None:
+def test_without_rules_the_candidates_come_by_their_score(picks: list[Pick], limit: int) -> None:
+    picks.sort(key=lambda each: -max(each.score, 0.0))
     skus = [each.sku for each in picks]
     once = [each for n, each in enumerate(picks) if each.sku not in skus[:n]]
     assert [each.pick for each in arranged(picks=picks, limit=limit)] == once[:limit]
@@ -173,6 +174,39 @@ def test_a_share_is_kept_and_spread() -> None:
     found = arranged(share, picks=BEST_FIRST[1:], limit=10)
     assert [n for n, each in enumerate(found, start=1) if each.is_pinned] == [3, 8]
     assert [each.pick.sku for each in found if each.is_pinned] == ["p5", "p10"]
+
+
+halves: Any = st.sampled_from([0.0, 0.5, 1.0])
+whole_scores = st.lists(
+    st.builds(Pick, st.sampled_from(SKUS), st.integers(-1, 9), st.just("shared")), max_size=15
+)
+"""With halves as strengths all sums are exact, so that equals are equal however they are added."""
+
+
+@given(whole_scores, halves, halves, st.integers(0, 12))
+def test_diversity_takes_the_best_beside_what_is_shown_already(
+    picks: list[Pick], by_category: float, by_brand: float, limit: int
+) -> None:
+    mixes = [Diversity("c", ALWAYS, by_category), Diversity("b", ALWAYS, by_brand, "brand")]
+    once = [each for n, each in enumerate(picks) if each.sku not in [x.sku for x in picks[:n]]]
+    left = sorted(once, key=lambda each: -max(each.score, 0.0))
+    shown: list[str] = []
+
+    def worth(pick: Pick) -> float:
+        value = max(pick.score, 0.0)
+        product = PRODUCTS.get(pick.sku)
+        for mix in mixes:
+            key = key_by(mix.by, None, product)
+            if key is not None:
+                same = [sku for sku in shown if key_by(mix.by, None, PRODUCTS.get(sku)) == key]
+                value *= (1.0 - mix.strength) ** len(same)
+        return value
+
+    while left and len(shown) < limit:
+        best = max(left, key=worth)
+        left.remove(best)
+        shown.append(best.sku)
+    assert order(*mixes, picks=picks, limit=limit) == shown
 
 
 def test_of_two_pins_of_one_place_the_earlier_rule_has_it() -> None:

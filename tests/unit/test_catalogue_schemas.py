@@ -25,6 +25,7 @@ def test_a_product_needs_a_sku_and_a_name_only() -> None:
         "sensitive": False,
         "rebuyable": True,
         "available": True,
+        "tags": (),
     }
 
 

@@ -5,6 +5,7 @@ And what is sensitive changes not one byte of a model, nor of any answer.
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeAlias
@@ -58,6 +59,15 @@ def people(stream: Sequence[Basket], sku: str, place: str = EVERYWHERE) -> int:
     )
 
 
+def returning(stream: Sequence[Basket], sku: str) -> int:
+    """Different members who bought it on two days or more."""
+    days: dict[str, set[float]] = {}
+    for each in stream:
+        if sku in each.items:
+            days.setdefault(each.member, set()).add(each.at // DAY)
+    return sum(len(each) > 1 for each in days.values())
+
+
 def both(stream: Sequence[Basket], one: str, other: str, *, in_one_basket: bool) -> int:
     """Different members who bought both, in one basket or ever."""
     if in_one_basket:
@@ -94,6 +104,8 @@ def test_nothing_shows_without_so_many_people_behind_it(
         for n, sku in enumerate(held):
             for other in names(model, items[ptr[n] : ptr[n + 1]].tolist()):
                 assert both(stream, sku, other, in_one_basket=together) >= people_min
+    for sku, days in zip(held, model.rebuy_days.tolist(), strict=True):
+        assert math.isnan(days) is (returning(stream, sku) < people_min)
     for place, listed in model.popular.items():
         for sku in names(model, listed.items.tolist()):
             assert people(stream, sku, place) >= people_min, (place, sku)

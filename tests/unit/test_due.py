@@ -10,9 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recommend.dataset import Basket, build
-from recommend.due import Habit, habits, waiting, waiting_days
+from recommend.due import (
+    WAITING_DAYS_MAX,
+    Habit,
+    bought_since,
+    habits,
+    waiting,
+    waiting_days,
+)
 
 DAY = 86_400.0
+MILK = {"milk"}
 FORTNIGHTS = [(n * 14 * DAY, ("milk",)) for n in range(4)]
 
 
@@ -21,7 +29,7 @@ def bought(person: str, item: str, *days: float) -> list[Basket]:
 
 
 def test_a_regular_purchase_waits_a_quarter_of_its_interval() -> None:
-    own, last = habits(FORTNIGHTS), 42
+    own, last = habits(FORTNIGHTS, MILK), 42
     assert own["milk"] == Habit(last * DAY, 14.0, 14.0)
     assert waiting(own, {}, (last + 1) * DAY) == {"milk"}
     assert waiting(own, {}, (last + 3.4) * DAY) == {"milk"}
@@ -29,7 +37,7 @@ def test_a_regular_purchase_waits_a_quarter_of_its_interval() -> None:
 
 
 def test_before_there_is_an_interval_of_ones_own_that_of_the_item_counts() -> None:
-    own = habits(FORTNIGHTS[:2])
+    own = habits(FORTNIGHTS[:2], MILK)
     assert own["milk"].typical_days is None
     assert waiting(own, {}, 14.1 * DAY) == frozenset()
     assert waiting(own, {"milk": 5.0}, 18 * DAY) == {"milk"}
@@ -37,14 +45,22 @@ def test_before_there_is_an_interval_of_ones_own_that_of_the_item_counts() -> No
 
 
 def test_who_buys_more_often_than_others_waits_less() -> None:
-    own = habits([(day * DAY, ("milk",)) for day in range(4)])
+    own = habits([(day * DAY, ("milk",)) for day in range(4)], MILK)
     assert waiting(own, {"milk": 5.0}, 3.2 * DAY) == {"milk"}
     assert waiting(own, {"milk": 5.0}, 3.3 * DAY) == frozenset()
 
 
 def test_several_purchases_of_one_day_tell_no_interval() -> None:
-    own = habits([(hour * 3600.0, ("milk",)) for hour in range(5)])
+    own = habits([(hour * 3600.0, ("milk",)) for hour in range(5)], MILK)
     assert own["milk"].typical_days is None
+
+
+def test_of_a_history_only_its_end_is_looked_at() -> None:
+    history = [(0.0, ("old",)), (70 * DAY, ("milk",)), (75 * DAY, ("milk", "oats"))]
+    assert bought_since(history, 60 * DAY) == {"milk": 75 * DAY, "oats": 75 * DAY}
+    own = {"old": Habit(0.0, 400.0, 400.0)}
+    assert waiting(own, {}, 59 * DAY) == {"old"}
+    assert waiting(own, {}, (WAITING_DAYS_MAX + 1) * DAY) == frozenset()
 
 
 def test_an_item_has_an_interval_only_with_enough_people_behind_it() -> None:

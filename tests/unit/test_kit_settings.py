@@ -39,6 +39,11 @@ def test_without_any_variable_the_defaults_hold() -> None:
         ("CARNET_CORS_ORIGINS", "https://a.example,https://b.example", None),
         ("CARNET_DATABASE_TIMEOUT_SECONDS", "0.5", 0.5),
         ("CARNET_MODEL_FACTORS", "64", 64),
+        ("CARNET_MODEL_PRIVACY", "dp", "dp"),
+        ("CARNET_MODEL_EPSILON", "0.5", 0.5),
+        ("CARNET_MODEL_EPSILON_TOTAL", "4", 4.0),
+        ("CARNET_MODEL_EPSILON_DAYS", "90", 90),
+        ("CARNET_MODEL_DELTA", "1e-8", 1e-8),
         ("CARNET_JOBS_AT_ONCE", "2", 2),
     ],
 )
@@ -68,6 +73,11 @@ def test_a_variable_sets_its_setting(
         ("CARNET_BODY_BYTES_MAX", "0"),
         ("CARNET_BULK_BYTES_MAX", "-1"),
         ("CARNET_MODEL_FACTORS", "3"),
+        ("CARNET_MODEL_PRIVACY", "some"),
+        ("CARNET_MODEL_EPSILON", "0"),
+        ("CARNET_MODEL_EPSILON", "9"),
+        ("CARNET_MODEL_EPSILON_DAYS", "-1"),
+        ("CARNET_MODEL_DELTA", "1"),
     ],
 )
 def test_a_value_out_of_bounds_is_refused_by_name(

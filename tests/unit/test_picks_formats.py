@@ -12,12 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loyalty.catalogue.model import Price
+from loyalty.catalogue.model import Price, Product, Restrictions
 from loyalty.kit.sheets import FORMULA_STARTS
 from recommend.bulk import formats
 from recommend.bulk.formats import csv_pieces, decimal_of, encoded, header_of, parquet_pieces
-from recommend.bulk.model import Item, Question, Row
-from recommend.bulk.stream import tagged
+from recommend.bulk.model import Draft, Item, Question, Row
+from recommend.bulk.stream import items_of, tagged
+from recommend.dataset import build
+from recommend.model import Pick, Settings, train
+from recommend.selection import Terms
 
 MAIL = Question("email", 2, campaign="spring")
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -51,7 +54,7 @@ def as_csv(rows: list[Row], question: Question = MAIL) -> list[dict[str, str]]:
 
 
 def as_parquet(rows: list[Row]) -> list[dict[str, Any]]:
-    file = io.BytesIO(b"".join(parquet_pieces(rows, list)))
+    file = io.BytesIO(b"".join(parquet_pieces(rows, MAIL, list)))
     found: list[dict[str, Any]] = pq.read_table(file).to_pylist()
     return found
 
@@ -127,7 +130,7 @@ def test_a_phone_number_stays_one_that_tools_can_dial() -> None:
 
 def test_an_empty_audience_is_a_header_and_a_schema() -> None:
     assert b"".join(csv_pieces([], MAIL)).decode().count("\r\n") == 1
-    assert pq.read_table(io.BytesIO(b"".join(parquet_pieces([], list)))).schema.equals(
+    assert pq.read_table(io.BytesIO(b"".join(parquet_pieces([], MAIL, list)))).schema.equals(
         formats.PARQUET_SCHEMA
     )
     assert as_ndjson([]) == []
@@ -180,10 +183,22 @@ def test_row_groups_are_bounded_and_asked_about_before_they_leave(
         asked.append(len(some))
         return [each for each in some if each.member_id != rows[12].member_id]
 
-    whole = b"".join(parquet_pieces(rows, confirm))
+    whole = b"".join(parquet_pieces(rows, MAIL, confirm))
     file = pq.ParquetFile(io.BytesIO(whole))
     assert asked == [10, 10, 10, 5]
     assert [file.metadata.row_group(n).num_rows for n in range(4)] == [10, 9, 10, 5]
+
+
+@pytest.mark.parametrize(("limit", "size"), [(5, 1024), (100, 81)])
+def test_a_group_is_smaller_where_rows_are_wide(limit: int, size: int) -> None:
+    asked: list[int] = []
+
+    def confirm(some: Any) -> list[Row]:
+        asked.append(len(some))
+        return []
+
+    list(parquet_pieces([row_of()] * 1100, Question("email", limit), confirm))
+    assert asked[0] == size
 
 
 def test_a_row_is_drawn_only_when_it_is_wanted() -> None:
@@ -218,3 +233,18 @@ def test_a_row_is_drawn_only_when_it_is_wanted() -> None:
 def test_a_campaign_stands_in_the_links_and_the_shops_own_tags_stay(url: str, tag: str) -> None:
     assert tagged(url, MAIL) == tag
     assert tagged(url, Question("email", 2)) == url
+
+
+def test_what_speaks_for_a_pick_is_named_unless_it_is_sensitive() -> None:
+    products = {sku: Product(sku, sku.title()) for sku in ("tea", "pills", "milk", "gone")}
+    restrictions = Restrictions(frozenset({"gone"}), frozenset({"pills"}), frozenset())
+
+    def said(*because: str, sku: str = "tea") -> list[str]:
+        draft = Draft("m_1", "consent", None, [Pick(sku, 1.0, "collaborative", because)])
+        terms, model = Terms(restrictions), train(build([]), Settings())
+        return [each.because for each in items_of(draft, products, terms, MAIL, model)]
+
+    assert said("milk", "gone") == ["Because you bought Milk"]
+    assert said("pills", "milk") == ["Because you bought Milk"]
+    assert said("pills", "unknown") == said() == ["Goes with what you buy"]
+    assert said("milk", sku="gone") == []

@@ -241,6 +241,15 @@ def test_a_better_candidate_is_drawn_more_often() -> None:
     assert 0.87 < share < 0.99
 
 
+def test_with_too_few_to_choose_by_the_default_stands() -> None:
+    """Whatever the noise: members with a single basket say nothing of the next one."""
+    single = [each for each in crowd(900) if each.at == 61 * DAY]
+    for seed in range(5):
+        found = train_guarded(build(single), SMALL, guard(Noise.seeded(seed), epsilon=8.0))
+        assert found.model.weights == training.GRID[0]
+        assert "Default weights" in found.note
+
+
 def test_a_single_candidate_needs_no_draw() -> None:
     grid = (Weights(1.0, 0.5, 0.0),)
     found = train_guarded(build(crowd(40)), SMALL, guard(Noise.seeded(1)), grid=grid)

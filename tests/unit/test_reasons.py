@@ -103,7 +103,7 @@ def test_it_is_said_in_the_readers_language() -> None:
     assert reason_of(pick("milk", "oats"), MODEL, french).text == "Parce que vous avez acheté Oats"
     assert (
         reason_of(pick("jam"), MODEL, french).text
-        == "Vous l’achetez d’habitude toutes les 3 semaines"
+        == "Vous l\u2019achetez d\u2019habitude toutes les 3 semaines"
     )
 
 
