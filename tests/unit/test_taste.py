@@ -130,7 +130,7 @@ def test_weak_feedback_is_in_the_matrix_and_never_below_nothing() -> None:
         ("c", Signal(2.0, "dismissal", "y")),
     ]
     counts = matrix(build(bought, signals)).toarray()
-    np.testing.assert_allclose(counts, [[1, 0], [1, 0.5], [0.1, 0]])
+    np.testing.assert_allclose(counts, np.array([[1.0, 0.0], [1.0, 0.5], [0.1, 0.0]]))
 
 
 signals_of = st.lists(
