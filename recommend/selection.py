@@ -272,7 +272,7 @@ def _ranked(
     is_known = known.taste or context.cart or context.viewing or context.signals
     if not allowed or not is_known:
         reason: Reason = "no_history" if allowed else "no_consent"
-        return models.popular(model, places, count, known.forbidden), reason
+        return models.popular(model, places, count, known.forbidden, at=context.at), reason
     forbidden = known.forbidden
     picks = models.rank(model, known.taste, places, count, exclude=forbidden, context=context)
     is_personal = known.taste or any(each.part != "shared" for each in picks)
