@@ -67,6 +67,7 @@ class Known(NamedTuple):
         cart: what is in the basket.
         viewing: the page that is open.
         given: the items of a session.
+        fresh: products that came after the model was trained.
         places: of the request, the most specific first.
         language: of `LANGUAGES`.
     """
@@ -76,6 +77,7 @@ class Known(NamedTuple):
     cart: tuple[str, ...] = ()
     viewing: str | None = None
     given: frozenset[str] = frozenset()
+    fresh: frozenset[str] = frozenset()
     places: Sequence[str] = ()
     language: str = "en"
 
@@ -87,7 +89,7 @@ def reason_of(arranged: Arranged, model: Model, known: Known) -> Reason:
         return Reason("selected", (), say("selected", known.language))
     if pick.sku in known.habits:
         return _own(pick, known)
-    if found := _by_context(pick, known):
+    if found := _new(pick, known) or _by_context(pick, known):
         return found
     if pick.part == "shared":
         return _popular(pick.sku, model, known)
@@ -121,6 +123,14 @@ def _own(pick: Pick, known: Known) -> Reason:
         text = say("bought_often", known.language, interval=interval(days, known.language))
         return Reason("bought_often", (pick.sku,), text)
     return Reason("bought_before", (pick.sku,), say("bought_before", known.language))
+
+
+def _new(pick: Pick, known: Known) -> Reason | None:
+    """A product that came after the model was trained, in its category."""
+    product = known.names.get(pick.sku) if pick.sku in known.fresh else None
+    if product is None or not product.category:
+        return None
+    return plain("new", known.language, category=product.category.rpartition("/")[2])
 
 
 def _by_context(pick: Pick, known: Known) -> Reason | None:

@@ -73,6 +73,15 @@ def pick(sku: str = "milk", *because: str, part: Part = "collaborative") -> Arra
         ),
         (pick("jam", part="shared"), Known(NAMES), "popular", "Popular right now", ()),
         (
+            pick("eggs"),
+            OWN._replace(
+                names={"eggs": Product("eggs", "Eggs", "Food/Fresh")}, fresh=frozenset({"eggs"})
+            ),
+            "new",
+            "New in Fresh",
+            (),
+        ),
+        (
             pick("oats")._replace(is_pinned=True),
             OWN,
             "selected",
