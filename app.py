@@ -173,6 +173,7 @@ from recommend.files import UnusableFileError, write_lines
 from recommend.merchandising.store import RuleStore
 from recommend.model import LIMIT_MAX
 from recommend.model import Settings as ModelSettings
+from recommend.newcomers import NewProducts
 from recommend.offers.service import Desk as OfferDesk
 from recommend.privacy import tables as privacy_tables
 from recommend.privacy.attack import verdict
@@ -713,6 +714,7 @@ def _provided(settings: Settings, parts: Parts, runner: Runner) -> dict[type, An
         Experiments: sources.experiments,
         OfferDesk: OfferDesk(stores, parts.rewards, sources),
         Shelves: Shelves(settings.model_dir),
+        NewProducts: NewProducts(parts.catalogue),
         Centre: _centre(settings, parts, runner),
     }
 

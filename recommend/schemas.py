@@ -9,6 +9,7 @@ from loyalty.kit.fields import Choice, Instant, Items, Moment, QueryItems, Query
 from loyalty.kit.schemas import Input, Output
 from loyalty.program.document import channel_field
 from recommend.reasons import CODES
+from recommend.shared import INTERESTS_MAX
 from recommend.taste import STRENGTHS
 
 LIMIT_MAX = 100
@@ -19,6 +20,7 @@ GIVEN_MAX = 200
 GIVEN_KINDS = ("purchase", *(kind for kind in STRENGTHS if kind != "impression"))
 _CART = "In the basket now: they go into the ranking and are not shown again."
 _VIEWING = "The sku of the page that is open."
+_INTEREST = "Categories that the person named as interests: they come first while nothing is known."
 _CATEGORY = "Choose from these paths only, such as `Dairy`: all below them."
 
 
@@ -48,6 +50,9 @@ class WhereSchema(_PlaceSchema):
     brand = QueryItems(
         Text(100, length_min=0), CHOSEN_MAX, metadata={"description": "Choose from these only."}
     )
+    interest = QueryItems(
+        Text(200, length_min=0), INTERESTS_MAX, metadata={"description": _INTEREST}
+    )
 
 
 class SimilarSchema(_PlaceSchema):
@@ -76,6 +81,7 @@ class SessionSchema(Input):
     exclude = Items(Text(64), EXCLUDED_MAX, load_default=())  # type: ignore[assignment]
     category = Items(Text(200), CHOSEN_MAX, load_default=(), metadata={"description": _CATEGORY})
     brand = Items(Text(100), CHOSEN_MAX, load_default=())
+    interest = Items(Text(200), INTERESTS_MAX, load_default=(), metadata={"description": _INTEREST})
 
 
 class RecommendedSchema(Output):

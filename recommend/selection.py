@@ -272,7 +272,12 @@ def _ranked(
     is_known = known.taste or context.cart or context.viewing or context.signals
     if not allowed or not is_known:
         reason: Reason = "no_history" if allowed else "no_consent"
-        return models.popular(model, places, count, known.forbidden, at=context.at), reason
+        # What somebody likes is used with consent alone, even where they named it themselves.
+        liked = context.interests if allowed else ()
+        picks = models.popular(
+            model, places, count, known.forbidden, at=context.at, interests=liked
+        )
+        return picks, reason
     forbidden = known.forbidden
     picks = models.rank(model, known.taste, places, count, exclude=forbidden, context=context)
     is_personal = known.taste or any(each.part != "shared" for each in picks)

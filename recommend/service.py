@@ -20,6 +20,7 @@ from loyalty.kit.errors import NotFoundError
 from loyalty.members.model import MemberNotFoundError
 from recommend import model as models
 from recommend import reasons
+from recommend.content import fresh_picks
 from recommend.dataset import build
 from recommend.due import habits
 from recommend.experiments.service import served_for
@@ -32,6 +33,7 @@ from recommend.selection import (
     select,
     select_for,
     similar_to,
+    taste_of,
 )
 from recommend.taste import STRENGTHS, Context, Signal
 
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from recommend.feedback.store import FeedbackStore
     from recommend.merchandising.arrange import Arranged
     from recommend.merchandising.store import RuleStore
+    from recommend.newcomers import NewProducts
     from recommend.taste import Kind
 
 # Bounds the cost of a request whatever the member's history; older baskets weigh under .9**60.
@@ -89,7 +92,8 @@ class Sources(NamedTuple):
 class Question(NamedTuple):
     """What to show: where, when, how many, on which page, and what not.
 
-    `categories` and `brands` are those to choose from, all if empty; `rules` names the shop's set.
+    `categories` and `brands` are those to choose from, all if empty; `interests` are categories
+    that the person named as such; `rules` names the shop's set.
     """
 
     at: datetime
@@ -101,6 +105,7 @@ class Question(NamedTuple):
     exclude: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     brands: tuple[str, ...] = ()
+    interests: tuple[str, ...] = ()
     language: str = "en"
     rules: str = DEFAULT
 
@@ -208,12 +213,13 @@ def recommend(
     popularity: Popularity,
     sources: Sources,
     shelves: Shelves | None = None,
+    new_products: NewProducts | None = None,
 ) -> Answer:
     """What to show a member, personal only if the member agrees to that at this moment.
 
     Only who agrees takes part in an experiment. `gpc` says that the request carries `Sec-GPC: 1`,
     which counts as a refusal; `popularity` stands in while the shelf has no model; `shelves` has
-    the versions that variants name.
+    the versions that variants name, and `new_products` what came after the model was trained.
 
     Raises:
         MemberNotFoundError: there is no such member.
@@ -234,13 +240,36 @@ def recommend(
     )
     model, version = _model(served, popularity)
     allowed = agrees and not is_held_out
+    fresh = _fresh(served, asked.history, question, terms, new_products) if allowed else ()
     found = select(
-        model, asked.history, question.places, question.limit, allowed=allowed, terms=terms
+        model,
+        asked.history,
+        question.places,
+        question.limit,
+        allowed=allowed,
+        terms=terms,
+        newcomers=fresh,
     )
     known = _sayable(found.items, question, terms, sources, taste=found.taste)
+    known = known._replace(fresh=frozenset(each.sku for each in fresh))
     items = [(each, reasons.reason_of(each, model, known)) for each in found.items]
     reason: Reason = "held_out" if is_held_out else asked.refusal or found.reason
     return replace(_answer(items, reason, version, known), variant=variant)
+
+
+def _fresh(
+    served: Served | None,
+    history: Sequence[PastBasket],
+    question: Question,
+    terms: Terms,
+    new_products: NewProducts | None,
+) -> Sequence[models.Pick]:
+    """Picks of products that the model does not know yet, by what they are like."""
+    found = new_products.beside(served) if new_products and served else None
+    if served is None or found is None:
+        return ()
+    taste = taste_of(history, terms.restrictions.sensitive)
+    return fresh_picks(served.model, found, taste, question.places, question.limit)
 
 
 def _varied(question: Question, variant: Variant) -> Question:
@@ -340,7 +369,13 @@ def terms_for(
         rules=in_force(sources.rules.current(question.rules).rules, where),
         where=where,
         products=sources.catalogue.products,
-        context=Context(question.at.timestamp(), question.cart, question.viewing, signals),
+        context=Context(
+            at=question.at.timestamp(),
+            cart=question.cart,
+            viewing=question.viewing,
+            signals=signals,
+            interests=question.interests,
+        ),
     )
 
 

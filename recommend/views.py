@@ -16,6 +16,7 @@ from loyalty.members.model import MemberNotFoundError
 from recommend import artefact, service
 from recommend.artefact import Shelf
 from recommend.experiments.service import Shelves, answer_id
+from recommend.newcomers import NewProducts
 from recommend.reasons import LANGUAGES
 from recommend.schemas import (
     ModelCardSchema,
@@ -112,6 +113,7 @@ def _question(given: Mapping[str, Any]) -> Question:
         exclude=tuple(given.get("exclude", ())),
         categories=tuple(given.get("category", ())),
         brands=tuple(given.get("brand", ())),
+        interests=tuple(given.get("interest", ())),
         language=_language(),
     )
 
@@ -152,6 +154,7 @@ def recommendations(query: dict[str, Any], member_id: str) -> Answer:
         popularity=provided(Popularity),
         sources=provided(Sources),
         shelves=provided(Shelves),
+        new_products=provided(NewProducts),
     )
     return answer({"member_id": member_id, **_shown(found)})
 

@@ -49,8 +49,10 @@ class UnknownTimeZoneError(ConflictError):
     title = "There is no such time zone; nothing was written"
 
 
-def put_products(lines: Iterable[bytes], *, catalogue: CatalogueStore) -> int:
-    """Insert or replace products; how many.
+def put_products(
+    lines: Iterable[bytes], *, catalogue: CatalogueStore, at: datetime | None = None
+) -> int:
+    """Insert or replace products; how many. What was not there counts as new from `at` on.
 
     Raises:
         InvalidLinesError: with the line and the field of each mistake; nothing was written.
@@ -59,7 +61,7 @@ def put_products(lines: Iterable[bytes], *, catalogue: CatalogueStore) -> int:
     for each in checked_lines(lines, _PRODUCT).values():
         price = Price(**each.pop("price")) if each["price"] else each.pop("price")
         products.append(Product(price=price, tags=tuple(each.pop("tags")), **each))
-    catalogue.put_products(products)
+    catalogue.put_products(products, at=at)
     return len(products)
 
 

@@ -7,18 +7,21 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import pymongo
-from pymongo import ASCENDING, IndexModel, ReplaceOne
+from pymongo import ASCENDING, DESCENDING, IndexModel, ReplaceOne, UpdateOne
 
 from loyalty.catalogue.model import Price, Product, ProductNotFoundError, Restrictions, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
     from typing import TypeAlias
 
     from pymongo.collection import Collection
     from pymongo.database import Database
 
     from loyalty.kit.mongo import Document
+
+    Write = ReplaceOne[Document] | UpdateOne
 
     Selector: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
 
@@ -57,11 +60,26 @@ class CatalogueStore:
         # With the sku in it, so that a choice of products reads no product.
         category = IndexModel([("category", ASCENDING), ("brand", ASCENDING), ("_id", ASCENDING)])
         brand = IndexModel([("brand", ASCENDING), ("_id", ASCENDING)])
-        self._products.create_indexes([restricted, category, brand])
+        added = IndexModel(
+            [("added_at", DESCENDING)],
+            name="added",
+            partialFilterExpression={"added_at": {"$exists": True}},
+        )
+        self._products.create_indexes([restricted, category, brand, added])
 
-    def put_products(self, products: Iterable[Product]) -> None:
-        """Insert or replace products, in chunks with a deadline each."""
-        self._put(self._products, [_product_document(each) for each in products])
+    def put_products(self, products: Iterable[Product], *, at: datetime | None = None) -> None:
+        """Insert or replace products, in chunks with a deadline each.
+
+        With `at`, those that were not there count as added then; not where there was no product at
+        all: a shop's first catalogue is not news.
+        """
+        is_first = at is None or self._products.find_one({}, {"_id": 1}) is None
+        added = {} if is_first else {"$setOnInsert": {"added_at": at}}
+        documents = [_product_document(each) for each in products]
+        self._write(
+            self._products,
+            [UpdateOne(*_putting(each, added), upsert=True) for each in documents],
+        )
         self._known_since = float("-inf")
         self._restricted_since = float("-inf")
         self._selected_since = float("-inf")
@@ -142,12 +160,35 @@ class CatalogueStore:
             known[selector] = frozenset(each["_id"] for each in found)
         return known.get(selector, frozenset())
 
+    def categories(self) -> dict[str, str]:
+        """The path of each product's category; those without one are missing.
+
+        For a training, which holds all products anyway: reads the whole catalogue.
+        """
+        found = self._products.find({"category": {"$gt": ""}}, {"category": 1})
+        return {each["_id"]: each["category"] for each in found}
+
+    def added_since(self, at: datetime, *, limit: int) -> tuple[str, ...]:
+        """The skus of the newest products that were added later than that."""
+        found = self._products.find({"added_at": {"$gt": at}}, {"_id": 1})
+        newest = found.sort("added_at", DESCENDING).limit(limit)
+        return tuple(each["_id"] for each in newest)
+
+    def described(self, skus: Sequence[str]) -> Iterator[Product]:
+        """Those of the products that the catalogue has, read in chunks and kept nowhere."""
+        for begin in range(0, len(skus), CHUNK):
+            chunk = {"_id": {"$in": list(skus[begin : begin + CHUNK])}}
+            yield from (_product(each) for each in self._products.find(chunk))
+
     def _put(self, collection: Collection[Document], documents: list[Document]) -> None:
-        for begin in range(0, len(documents), CHUNK):
-            chunk = documents[begin : begin + CHUNK]
-            writes = [ReplaceOne({"_id": each["_id"]}, each, upsert=True) for each in chunk]
+        self._write(
+            collection, [ReplaceOne({"_id": each["_id"]}, each, upsert=True) for each in documents]
+        )
+
+    def _write(self, collection: Collection[Document], writes: Sequence[Write]) -> None:
+        for begin in range(0, len(writes), CHUNK):
             with pymongo.timeout(self._timeout_seconds * 5):
-                collection.bulk_write(writes, ordered=False)
+                collection.bulk_write(writes[begin : begin + CHUNK], ordered=False)
 
 
 def _selecting(categories: Sequence[str], brands: Sequence[str]) -> Document:
@@ -171,6 +212,12 @@ def _restrictions(documents: Iterable[Document]) -> Restrictions:
         one_off=frozenset(each["_id"] for each in found if not each["rebuyable"]),
         unavailable=frozenset(each["_id"] for each in found if not each["available"]),
     )
+
+
+def _putting(document: Document, added: Document) -> tuple[Document, Document]:
+    """The filter and the change that put a product."""
+    values = {name: value for name, value in document.items() if name != "_id"}
+    return {"_id": document["_id"]}, {"$set": values, **added}
 
 
 def _product_document(product: Product) -> Document:

@@ -71,7 +71,7 @@ def put_products() -> Answer:
     the same lines again is safe.
     """
     lines = ndjson_lines(line_bytes_max=LINE_BYTES_MAX)
-    return {"written": service.put_products(lines, catalogue=provided(CatalogueStore))}
+    return {"written": service.put_products(lines, catalogue=provided(CatalogueStore), at=now())}
 
 
 @blp.route("/stores", methods=["PUT"])

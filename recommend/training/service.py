@@ -239,7 +239,8 @@ def _judged(learnt: Learnt, old: Served | None, trainer: Trainer) -> tuple[Learn
     if verdict.is_fit or not verdict.comparisons or not old or not old.withdrawn or not old.model:
         return learnt, verdict
     settings, weights = old.model.settings, old.model.weights
-    again = train(learnt.dataset, settings, weights, threads=threads)
+    paths = trainer.sources.catalogue.categories()
+    again = train(learnt.dataset, settings, weights, threads=threads, categories=paths)
     note = (
         f"The new choice was refused, and {old.withdrawn} members withdrew since {old.version} was "
         "trained: its settings were learnt anew without them."
@@ -265,6 +266,7 @@ def _learn_from(
         choice.weights,
         progress=lambda done, total: progress("learn", done, total),
         threads=trainer.threads,
+        categories=trainer.sources.catalogue.categories(),
         start=choice.model,
     )
     return choice, model

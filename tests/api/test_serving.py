@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 import pytest
 
+from loyalty.catalogue.model import Product
 from loyalty.catalogue.stock import StockStore
 from loyalty.kit.clock import now
 from loyalty.kit.observe import configure_logs
+from recommend.artefact import Shelf
 from recommend.merchandising.store import RuleStore
+from recommend.newcomers import NewProducts
 from recommend.taste import Signal
 from tests.api.test_recommending import Shop, lines_of, put_products, train, wound
 from tests.builders import dump, mint_key
@@ -493,3 +496,28 @@ def test_another_worker_sees_stock_and_rules_that_were_put_here(busy: Shop, else
     provided[StockStore].forget()
     assert "bread" not in skus(elsewhere.get(path, expect=200).get_json())
     assert provided[RuleStore].current("default").version == 1
+
+
+def test_a_product_nobody_bought_is_shown_to_whom_it_suits(busy: Shop, parts: Parts) -> None:
+    """It came after the model was trained, and what is like it is what this member buys."""
+    put_products(busy.api, {"sku": "oat-milk", "name": "Milk of oats", "category": "Dairy/Milk"})
+    new_products = NewProducts(parts.catalogue)
+    provided = busy.api.client.application.extensions["carnet"]
+    served = provided[Shelf].served()
+    assert new_products.beside(served) is None  # begun beside the request
+    new_products.refresh(served)
+    provided[NewProducts] = new_products
+    member = busy.buyers[0]
+    shown = {each["sku"]: each for each in answer(busy, member, "limit=50")["items"]}
+    assert shown["oat-milk"]["reason_code"] == "new"
+    assert "oat-milk" not in skus(answer(busy, busy.refuser, "limit=50"))
+
+
+def test_a_first_catalogue_is_not_news(parts: Parts) -> None:
+    at = now()
+    parts.catalogue.put_products([Product("old", "Old")], at=at)
+    assert parts.catalogue.added_since(at - timedelta(days=1), limit=9) == ()
+    parts.catalogue.put_products([Product("old", "Older"), Product("new", "New")], at=at)
+    assert parts.catalogue.added_since(at - timedelta(days=1), limit=9) == ("new",)
+    parts.catalogue.put_products([Product("new", "Newer")], at=at + timedelta(days=9))
+    assert parts.catalogue.added_since(at + timedelta(days=1), limit=9) == ()
