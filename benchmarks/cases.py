@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from app import assemble, initialise
-from benchmarks import driver, gates, load, oracle, past, rules
+from benchmarks import driver, gates, load, oracle, past, ranking, rules
 from benchmarks.measure import Row, Side, compare, compare_speeds, in_turn, memory_mib
 from benchmarks.stage import CLIENTS, PEER_DATABASE, receipts
 from loyalty.importing.complete_journey import CHANNELS_BY_DIGIT, Journey
@@ -287,6 +287,7 @@ CASES: dict[str, Callable[[Stage, Size, Advance], list[Row]]] = {
     "simulation": past.simulation,
     "year": lambda stage, size, advance: past.year(stage, size, advance, _empty),
     "oracle": oracle.balances,
+    "ranking": ranking.ranking,
 }
 
 
@@ -305,6 +306,7 @@ def advances(name: str, size: Size) -> int:
         "simulation": size.step_repeats,
         "year": 2,
         "oracle": len(oracle.RUNS),
+        "ranking": 3,
     }[name]
 
 

@@ -76,7 +76,7 @@ def _resting(model: Model, taste: History) -> frozenset[str]:
     """What was bought too short a time ago, by the item's interval: one look-up in the model."""
     at = time.time()
     last = bought_since(taste, at - WAITING_DAYS_MAX * DAY_SECONDS)
-    skus = list(last)
+    skus = list(last) if len(model.items) else []
     days = model.rebuy_days[positions(model, skus)]
     return frozenset(
         sku for sku, each in zip(skus, days, strict=True) if at - last[sku] < each * DAY_SECONDS
@@ -107,7 +107,11 @@ def _recommend(app: Flask, bare: Bare, shelf: Shelf, catalogue: CatalogueStore) 
         products = catalogue.products([each.sku for each in picks])
         return {
             "items": [
-                {"sku": each.sku, "name": products[each.sku].name, "score": each.score}
+                {
+                    "sku": each.sku,
+                    "name": getattr(products.get(each.sku), "name", None),
+                    "score": each.score,
+                }
                 for each in picks
             ]
         }

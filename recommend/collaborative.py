@@ -28,6 +28,8 @@ from recommend import latent
 from recommend.neighbours import Neighbours, nobody
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     Floats32 = npt.NDArray[np.float32]
@@ -193,7 +195,22 @@ def scores(part: Collaborative, positions: Offsets, weights: Floats64) -> Floats
 
 def scores_of(part: Collaborative, folded: Folded) -> Floats32:
     """(n,) the scores of somebody folded in."""
-    total = _graph(part, folded)
+    return _with_taste(part, folded, _graph(part, folded))
+
+
+def scores_of_many(part: Collaborative, many: Sequence[Folded]) -> Floats32:
+    """(people, n) the scores of several people, by one product of matrices; as `scores_of` each."""
+    inward = np.zeros((len(many), part.smooth.shape[1]), dtype=np.float32)
+    for row, folded in zip(inward, many, strict=True):
+        row[:] = folded.smooth @ part.smooth[folded.items]
+    total: Floats32 = inward @ part.smooth.T
+    for row, folded in zip(total, many, strict=True):
+        row[:] = _with_taste(part, folded, _with_near(part, folded, row))
+    return total
+
+
+def _with_taste(part: Collaborative, folded: Folded, total: Floats32) -> Floats32:
+    """(n,) what ALS says added to what the graph says."""
     if not folded.taste.any():
         return total
     vector = folded.taste @ part.taste[folded.items]
@@ -207,6 +224,11 @@ def scores_of(part: Collaborative, folded: Folded) -> Floats32:
 def _graph(part: Collaborative, folded: Folded) -> Floats32:
     """(n,) smooth and near together."""
     total: Floats32 = part.smooth @ (folded.smooth @ part.smooth[folded.items])
+    return _with_near(part, folded, total)
+
+
+def _with_near(part: Collaborative, folded: Folded, total: Floats32) -> Floats32:
+    """(n,) what the neighbours say added to what the low-pass filter says."""
     if not folded.near.any():
         return total
     lines, shares = _lines(part.neighbours, folded)

@@ -378,7 +378,12 @@ def score(
     return _score(model, _asked(model, history, context), places)
 
 
-def _score(model: Model, asked: _Asked, places: Sequence[str]) -> Scores:
+def _score(
+    model: Model,
+    asked: _Asked,
+    places: Sequence[str],
+    preferences: Floats32 | None = None,
+) -> Scores:
     taste, at, context = asked
     size = len(model.items)
     outside = np.flatnonzero(at < 0)
@@ -392,7 +397,11 @@ def _score(model: Model, asked: _Asked, places: Sequence[str]) -> Scores:
         shared=shared.scores(
             model.popular, length, places, at=context.at, interests=context.interests
         ),
-        collaborative=collaborative_for(model, at, taste.evidence, length),
+        collaborative=(
+            collaborative_for(model, at, taste.evidence, length)
+            if preferences is None
+            else np.concatenate([preferences, np.zeros(len(outside), dtype=np.float32)])
+        ),
         together=_together(model, context),
         hidden=everywhere[: taste.bought] if not model.settings.repeats else everywhere[:0],
     )
@@ -442,6 +451,7 @@ def rank(
     *,
     exclude: Exclude = (),
     context: Context = NOTHING_ELSE,
+    preferences: Floats32 | None = None,
 ) -> list[Pick]:
     """The best items for one member, best first; items already bought are among them.
 
@@ -456,6 +466,7 @@ def rank(
         limit: most picks to give, 0 to `LIMIT_MAX`.
         exclude: SKUs never to give.
         context: what else is known: cart, page, feedback, interests and the time.
+        preferences: (n,) of the collaborative part, if worked out already (`recommend.batch`).
 
     Raises:
         ValueError: limit is out of range.
@@ -466,7 +477,7 @@ def rank(
     asked = _asked(model, history, context)
     if not asked.taste.skus:
         return popular(model, places, limit, exclude, at=context.at, interests=context.interests)
-    scores = _score(model, asked, places)
+    scores = _score(model, asked, places, preferences)
     total = blend(scores, model.weights)
     chosen: list[tuple[int, str]] = []
     for best in _widening(total, limit):

@@ -225,13 +225,18 @@ def _known(model: Model, taste: History, terms: Terms, *, allowed: bool) -> _Kno
 
 def _waiting(model: Model, taste: History, at: float) -> frozenset[str]:
     """What was bought too short a time ago."""
-    skus = list(bought_since(taste, at - WAITING_DAYS_MAX * DAY_SECONDS))
-    item_days: dict[str, float] = {}
-    if skus and len(model.rebuy_days):
+    recent = bought_since(taste, at - WAITING_DAYS_MAX * DAY_SECONDS)
+    if not recent:
+        return frozenset()
+    skus, days = list(recent), np.full(len(recent), np.nan)
+    if len(model.rebuy_days):
         places = models.positions(model, skus)
         days = np.where(places >= 0, model.rebuy_days[places], np.nan)
-        item_days = {skus[n]: float(days[n]) for n in np.flatnonzero(days == days).tolist()}  # noqa: PLR0124  # NaN
-    return waiting(habits(taste, frozenset(skus)), item_days, at) if skus else frozenset()
+    passed = (at - np.fromiter(recent.values(), dtype=np.float64)) / DAY_SECONDS
+    # A person's own interval only shortens an item's, so most need not be worked out.
+    maybe = np.flatnonzero(~(passed >= days)).tolist()
+    item_days = {skus[n]: float(days[n]) for n in maybe if not np.isnan(days[n])}
+    return waiting(habits(taste, frozenset(skus[n] for n in maybe)), item_days, at)
 
 
 def _forbidding(

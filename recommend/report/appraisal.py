@@ -21,10 +21,12 @@ PARTS = {
     "personal": "what the member bought before, the newest counting most",
     "shared": "what many buy of late",
     "collaborative": "what goes with it, learned from all",
+    "together": "what is bought with what was bought last",
 }
 SPLITS = {
     "last-basket": "the last basket of every member with three or more is held out; weights and "
-    "settings are chosen on a random fifth of these members, and the figures are of the others",
+    "settings are chosen on earlier baskets and on the last ones of a random fifth of these "
+    "members, and the figures are of the others",
     "file": "the right answers are in a file of their own, which neither the choice nor the "
     "training sees",
 }
@@ -327,6 +329,8 @@ def _chosen(found: Appraisal) -> Section:
 
 
 def _said(value: Any) -> str:  # noqa: ANN401  # whatever a setting is
+    if value is None:
+        return "by the data"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
+    return f"{value:.4g}" if isinstance(value, int | float) else str(value)

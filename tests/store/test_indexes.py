@@ -189,8 +189,6 @@ def test_a_bounded_history_reads_the_newest_entries_only(
     journal = JournalStore(watch.database, parts.secrecy, timeout_seconds=5)
     journal.history(permit(member), limit=30)
     assert watch.plan() == Plan({"member_seq"}, keys=30, documents=30, returned=30)
-    journal.histories([permit(member)], limit=30)
-    assert watch.joined() == (["member_seq"], 30)
 
 
 def test_the_heads_of_many_members_read_one_document_each(parts: Parts, watch: Watch) -> None:

@@ -68,15 +68,6 @@ class Watch(monitoring.CommandListener):
             stats["nReturned"],
         )
 
-    def joined(self) -> tuple[list[str], int]:
-        """The indexes and the documents that the only read's `$lookup` used."""
-        (read,) = (dict(each) for each in self.commands if _READS & each.keys())
-        self.commands.clear()
-        command = {name: value for name, value in read.items() if name not in _OF_THE_SESSION}
-        answer = self.database.command("explain", command, verbosity="executionStats")
-        (stage,) = (each for each in answer["stages"] if "$lookup" in each)
-        return list(stage["indexesUsed"]), int(stage["totalDocsExamined"])
-
     def close(self) -> None:
         """Let the server go."""
         self._client.close()
