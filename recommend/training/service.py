@@ -17,7 +17,7 @@ from recommend.privacy.training import Guard, K, train_guarded
 from recommend.training import depot as depots
 from recommend.training.comparison import Served, Verdict, judge, sanity_of_private
 from recommend.training.model import ModelChangedError, NoModelError, mode_of, version_name
-from recommend.training.reading import Roll, agreed_baskets
+from recommend.training.reading import Roll, agreed_baskets, agreed_signals
 from recommend.training.withdrawals import withdrawn_since, withdrew_meanwhile
 
 if TYPE_CHECKING:
@@ -205,7 +205,9 @@ def _read_and_learn(
 ) -> Learnt:
     began_at, roll = clock(), Roll()
     baskets = agreed_baskets(trainer.sources, progress=progress, clock=clock, roll=roll)
-    dataset = build(baskets)
+    # A private training bounds what a member adds to sums over purchases; feedback stays out of it.
+    heard = () if guard is not None else agreed_signals(trainer.sources, roll, clock=clock)
+    dataset = build(baskets, heard)
     settings = Settings(factors=trainer.factors)
     privacy: Mapping[str, Any] = {"privacy": {"mode": "plain"}}
     if guard is not None:
