@@ -272,12 +272,18 @@ def contributions(
 def _pair_values(near: Neighbours, bought: Offsets, targets: Offsets) -> Floats32:
     """(targets, bought) values of the pairs listed under the items bought; 0 for the others."""
     found = np.zeros((len(targets), len(bought)), dtype=np.float32)
-    for column, item in enumerate(bought.tolist()):
-        here = near.of(item)
-        listed = near.items[here]
-        if len(listed):
-            at = np.minimum(np.searchsorted(listed, targets), len(listed) - 1)
-            found[:, column] = np.where(listed[at] == targets, near.values[here][at], 0)
+    first = near.ptr[bought]
+    lengths = near.ptr[bought + 1] - first
+    ends = np.cumsum(lengths)
+    if not len(targets) or not len(ends) or not ends[-1]:
+        return found
+    lines = np.repeat(first - ends + lengths, lengths) + np.arange(ends[-1])
+    order = np.argsort(targets, kind="stable")
+    listed = near.items[lines]
+    at = order[np.minimum(np.searchsorted(targets[order], listed), len(targets) - 1)]
+    hits = np.flatnonzero(targets[at] == listed)
+    columns = np.repeat(np.arange(len(bought)), lengths)[hits]
+    found[at[hits], columns] = near.values[lines[hits]]
     return found
 
 
@@ -288,13 +294,21 @@ def because(
 
     Only items that enough people bought together with the target are named.
     """
-    parts = contributions(part, positions, weights, targets)
-    linked = _linked(part, positions, targets)
     answer = []
-    for row, allowed in zip(parts, linked, strict=True):
-        best = np.argsort(-row, kind="stable")[:BOUGHT_MAX].tolist()
-        answer.append([n for n in best if row[n] > 0 and allowed[n]][:limit])
+    for row in named(part, positions, weights, targets):
+        best = np.argsort(-row, kind="stable")[:limit].tolist()
+        answer.append([n for n in best if row[n] > 0])
     return answer
+
+
+def named(part: Collaborative, positions: Offsets, weights: Floats64, targets: Offsets) -> Floats32:
+    """(targets, m) the contributions that may be named to the person; 0 for the others.
+
+    Only items that enough people bought together with the target are named.
+    """
+    found = contributions(part, positions, weights, targets)
+    found[~_linked(part, positions, targets)] = 0
+    return found
 
 
 def _linked(part: Collaborative, positions: Offsets, targets: Offsets) -> npt.NDArray[np.bool_]:

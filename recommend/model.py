@@ -546,12 +546,8 @@ def _contributions(model: Model, at: Offsets, evidence: Floats64, where: Offsets
     inside = np.flatnonzero(where < len(model.items))
     if not len(held) or not len(inside) or not model.weights.collaborative:
         return found
-    targets = where[inside]
-    said = parts.contributions(model.collaborative, at, evidence, targets)
     # Of what may be named only: enough people bought the two.
-    named = parts.because(model.collaborative, at, evidence, targets, BECAUSE_MAX)
-    for row, columns in enumerate(named):
-        found[inside[row], columns] = said[row, columns]
+    found[inside] = parts.named(model.collaborative, at, evidence, where[inside])
     return found
 
 

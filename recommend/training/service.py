@@ -205,9 +205,9 @@ def _read_and_learn(
 ) -> Learnt:
     began_at, roll = clock(), Roll()
     baskets = agreed_baskets(trainer.sources, progress=progress, clock=clock, roll=roll)
-    signals = agreed_signals(trainer.sources, roll, clock=clock)
-    # Under differential privacy only purchases are counted, for which the bounds are proven.
-    dataset = build(baskets, signals if guard is None else ())
+    # A private training bounds what a member adds to sums over purchases; feedback stays out of it.
+    heard = () if guard is not None else agreed_signals(trainer.sources, roll, clock=clock)
+    dataset = build(baskets, heard)
     settings = Settings(factors=trainer.factors)
     privacy: Mapping[str, Any] = {"privacy": {"mode": "plain"}}
     if guard is not None:
