@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from recommend.batch import rank_many
 from recommend.choose import Choice, choose
 from recommend.dataset import HOLD_OUT_BASKETS_MIN, matrix, subset
 from recommend.measures import (
@@ -42,7 +43,7 @@ from recommend.measures import (
     ragged,
     recall_by_length,
 )
-from recommend.model import LIMIT_MAX, Model, Pick, Settings, rank, train
+from recommend.model import LIMIT_MAX, Model, Pick, Settings, train
 from recommend.rivals import Asked, Rival, asked, rivals
 from recommend.rivals import rank as rank_rival
 from recommend.taste import Context
@@ -58,6 +59,8 @@ MODEL = "carnet"
 MODEL_LABEL = "Carnet"
 SERVED = "carnet_served"
 SERVED_LABEL = "Carnet as served"
+RANKED_AT_ONCE = 256
+"""Members whose picks are worked out together."""
 REPORT_EVERY = 50
 
 Progress: TypeAlias = Callable[[str, int, int], None]
@@ -381,10 +384,13 @@ def _ranked(
 
 def _picks(model: Model, task: Task, k: int) -> Iterator[list[Pick]]:
     """What the model shows each member: the one place that ranks with it."""
-    for row, at in zip(task.rows.tolist(), task.at.tolist(), strict=True):
-        history = task.history.baskets_of(row) if row >= 0 else []
+    for first in range(0, len(task.rows), RANKED_AT_ONCE):
+        rows = task.rows[first : first + RANKED_AT_ONCE].tolist()
+        times = task.at[first : first + RANKED_AT_ONCE].tolist()
+        histories = [task.history.baskets_of(row) if row >= 0 else [] for row in rows]
         # Without a time of asking, the model takes that of the newest basket.
-        yield rank(model, history, (), k, context=Context(at=None if np.isnan(at) else at))
+        contexts = [Context(at=None if np.isnan(at) else at) for at in times]
+        yield from rank_many(model, histories, (), k, contexts=contexts)
 
 
 def _codes(dataset: Dataset) -> dict[str, int]:

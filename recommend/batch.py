@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from recommend.model import Exclude, Floats32, History, Model
+    from recommend.taste import Context
+
+    Asked = tuple[History, Context]
 
 BLOCK_CELLS = 4_000_000
 """Most scores held at once: 16 MB."""
@@ -29,32 +32,51 @@ def rank_many(
     places: Sequence[str],
     limit: int,
     exclude: Exclude = (),
+    *,
+    contexts: Sequence[Context] | None = None,
 ) -> list[list[Pick]]:
     """The picks of each of the histories, in order; arguments and errors are those of `rank`.
 
     Scores may differ from those of `rank` in the last digits of float32. Memory beyond the answer
     is bounded by `BLOCK_CELLS`.
+
+    Args:
+        model: trained, or loaded read-only.
+        histories: of the members, newest last.
+        places: of all of them, most specific first.
+        limit: most picks for each.
+        exclude: SKUs never to give.
+        contexts: what else is known of each; nothing if left out.
     """
+    asked = list(zip(histories, contexts or [NOTHING_ELSE] * len(histories), strict=True))
     answer = []
-    for block in _blocks(model, histories):
-        for history, row in zip(block, _preferences(model, block), strict=True):
-            answer.append(rank(model, history, places, limit, exclude=exclude, preferences=row))
+    for block in _blocks(model, asked):
+        for (history, context), row in zip(block, preferences(model, block), strict=True):
+            picks = rank(
+                model, history, places, limit, exclude=exclude, context=context, preferences=row
+            )
+            answer.append(picks)
     return answer
 
 
-def _blocks(model: Model, histories: Sequence[History]) -> Iterator[Sequence[History]]:
+def _blocks(model: Model, asked: Sequence[Asked]) -> Iterator[Sequence[Asked]]:
     size = max(1, min(BLOCK_MAX, BLOCK_CELLS // max(len(model.items), 1)))
-    for first in range(0, len(histories), size):
-        yield histories[first : first + size]
+    for first in range(0, len(asked), size):
+        yield asked[first : first + size]
 
 
-def _preferences(model: Model, histories: Sequence[History]) -> Sequence[Floats32 | None]:
-    """What the collaborative part says to each; None where it has no weight."""
+def preferences(model: Model, asked: Sequence[Asked]) -> Sequence[Floats32 | None]:
+    """What the collaborative part says to each, for `rank`; None where it has no weight.
+
+    Args:
+        model: that is served.
+        asked: history and context of each; few at once, for each gets a row of all items.
+    """
     if not model.weights.collaborative:
-        return [None] * len(histories)
+        return [None] * len(asked)
     part = model.collaborative
     folded = []
-    for history in histories:
-        taste = personal.taste(history, NOTHING_ELSE, model.settings.ageing)
+    for history, context in asked:
+        taste = personal.taste(history, context, model.settings.ageing)
         folded.append(collaborative.fold_in(part, positions(model, taste.skus), taste.evidence))
     return list(collaborative.scores_of_many(part, folded))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from loyalty.catalogue.model import Product
     from loyalty.journal.store import PastBasket
     from recommend.merchandising.model import Rule, Where
-    from recommend.model import Model, Pick
+    from recommend.model import Floats32, Model, Pick
     from recommend.taste import Context
 
     History: TypeAlias = list[tuple[float, tuple[str, ...]]]
@@ -91,6 +91,7 @@ def select(
     allowed: bool,
     terms: Terms,
     newcomers: Sequence[Pick] = (),
+    preferences: Floats32 | None = None,
 ) -> Selection:
     """The picks for one person, as the shop's rules want them.
 
@@ -102,10 +103,18 @@ def select(
         allowed: whether the person agrees to personalisation.
         terms: what else it goes by.
         newcomers: picks of products that the model does not hold, with scores that compare.
+        preferences: of the collaborative part, if worked out already (`recommend.batch`).
     """
     taste = taste_of(history, terms.restrictions.sensitive) if allowed else []
     return select_for(
-        model, taste, places, limit, allowed=allowed, terms=terms, newcomers=newcomers
+        model,
+        taste,
+        places,
+        limit,
+        allowed=allowed,
+        terms=terms,
+        newcomers=newcomers,
+        preferences=preferences,
     )
 
 
@@ -118,12 +127,13 @@ def select_for(
     allowed: bool,
     terms: Terms,
     newcomers: Sequence[Pick] = (),
+    preferences: Floats32 | None = None,
 ) -> Selection:
     """The same for a history as the model takes it."""
     known = _known(model, taste, terms, allowed=allowed)
     is_plain = not terms.rules and not known.factors and not newcomers
     count = limit if is_plain else min(limit * 4 + CANDIDATES_SPARE, models.LIMIT_MAX)
-    picks, reason = _ranked(model, known, places, count, allowed=allowed)
+    picks, reason = _ranked(model, known, places, count, preferences, allowed=allowed)
     if allowed and newcomers:
         seen = {each.sku for each in picks}
         fresh = (each for each in newcomers if each.sku not in seen)
@@ -265,8 +275,20 @@ def _admissible(context: Context, sensitive: frozenset[str]) -> Context:
     )
 
 
+def asked_of(history: Sequence[PastBasket], terms: Terms) -> tuple[History, Context]:
+    """What `select` ranks for, from the same: for whoever works out preferences beforehand."""
+    sensitive = terms.restrictions.sensitive
+    return taste_of(history, sensitive), _admissible(terms.context, sensitive)
+
+
 def _ranked(
-    model: Model, known: _Known, places: Sequence[str], count: int, *, allowed: bool
+    model: Model,
+    known: _Known,
+    places: Sequence[str],
+    count: int,
+    preferences: Floats32 | None,
+    *,
+    allowed: bool,
 ) -> tuple[list[Pick], Reason]:
     context = known.context
     is_known = known.taste or context.cart or context.viewing or context.signals
@@ -279,7 +301,15 @@ def _ranked(
         )
         return picks, reason
     forbidden = known.forbidden
-    picks = models.rank(model, known.taste, places, count, exclude=forbidden, context=context)
+    picks = models.rank(
+        model,
+        known.taste,
+        places,
+        count,
+        exclude=forbidden,
+        context=context,
+        preferences=preferences,
+    )
     is_personal = known.taste or any(each.part != "shared" for each in picks)
     return picks, "consent" if is_personal else "no_history"
 

@@ -22,11 +22,12 @@ from loyalty.kit.mongo import is_away
 from loyalty.web.sessions import unsubscribe_link
 from recommend import model as models
 from recommend import service
+from recommend.batch import preferences
 from recommend.bulk.model import Draft, Item, Row
 from recommend.due import Habit
 from recommend.merchandising.arrange import Arranged
 from recommend.reasons import Known, reason_of
-from recommend.selection import places_of, select
+from recommend.selection import asked_of, places_of, select
 from recommend.service import HISTORY_BASKETS_MAX, SIGNALS_MAX, terms_for
 
 if TYPE_CHECKING:
@@ -164,16 +165,22 @@ def draw(agreed: Agreed, question: Question, ground: Ground) -> list[Draft]:
     histories = sources.journal.histories(permits.values(), limit=HISTORY_BASKETS_MAX, since=since)
     said = sources.feedback.signals_of(permits.values(), limit=SIGNALS_MAX, since=since)
     terms = {kind: _terms(question, at, sources, sensitive=kind) for kind in _BOTH}
+    own = {
+        member: _hearing(terms[member in agreed.sensitive], said.get(member, ()))
+        for member in permits
+    }
+    asked = [asked_of(histories.get(member, ()), own[member]) for member in permits]
+    rows = dict(zip(permits, preferences(model, asked), strict=True))
     found = []
     for member in agreed.marketing:
-        own = terms[member in agreed.sensitive and member in permits]
         draft = _ranked(
             member,
             history=histories.get(member, ()),
             model=model,
             question=question,
             is_allowed=member in permits,
-            terms=_hearing(own, said.get(member, ())),
+            terms=own.get(member, terms[False]),
+            row=rows.get(member),
         )
         if served is None and member in agreed.personal:
             draft = draft._replace(reason="no_model")
@@ -202,10 +209,19 @@ def _ranked(
     question: Question,
     is_allowed: bool,
     terms: Terms,
+    row: models.Floats32 | None,
 ) -> Draft:
     """The one place where a member of an audience is ranked."""
     places = places_of(None, question.store)
-    found = select(model, history, places, question.limit, allowed=is_allowed, terms=terms)
+    found = select(
+        model,
+        history,
+        places,
+        question.limit,
+        allowed=is_allowed,
+        terms=terms,
+        preferences=row,
+    )
     return Draft(member, found.reason, None, [each.pick for each in found.items])
 
 

@@ -114,7 +114,7 @@ def test_a_row_has_all_that_a_mail_needs(mailing: Mailing) -> None:
     assert ada["address"].endswith("@example.org")
     assert (ada["model_version"], ada["campaign"]) == ("tests", "spring-1")
     assert ada["items"][0]["sku"] == "bread"
-    assert ada["items"][0]["because"] == "Because you bought it before"
+    assert ada["items"][0]["because"] == "You bought it before"
     milk = next(each for each in bob["items"] if each["sku"] == "milk")
     assert milk["name"] == FORMULA
     assert milk["price"] == {"amount": 119, "currency": "EUR"}
