@@ -205,3 +205,25 @@ def test_lengths_tried_keep_to_the_limit_and_the_data(
     assert list(found) == sorted(set(found))
     assert all(1 <= width <= limit and width < max(members, items, 2) for width in found)
     assert bool(found) == (min(members, items) > 1 and lines > 0)
+
+
+def test_looking_broadly_first_finds_the_same_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    bought = counts()
+    people = latent.people_of(bought)
+    smooth = latent.low_pass(bought, 8, seed=1, threads=1) * np.sqrt(people)[:, None]
+    part = replace(
+        collaborative.nothing(ITEMS),
+        smooth=smooth.astype(np.float32),
+        people=people.astype(np.float32),
+        form=Form(smooth=1.0),
+    )
+    own, weights = as_positions([0, 1, 2, 31]), np.array([3.0, 1.0, 1.0, 1.0])
+    folded = collaborative.fold_in(part, own, weights)
+    everything = collaborative.scores_of(part, folded)
+    monkeypatch.setattr(collaborative, "BROAD", 5)
+    monkeypatch.setattr(collaborative, "SHORTLISTED", 29)
+    shortened = collaborative.scores_of(part, folded)
+    best = np.argsort(-everything)[:15]
+    assert best.tolist() == np.argsort(-shortened)[:15].tolist()
+    np.testing.assert_allclose(shortened[best], everything[best], rtol=1e-5)
+    np.testing.assert_allclose(collaborative.scores_of_many(part, [folded])[0], shortened, 1e-5)
