@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from app import assemble, initialise
-from benchmarks import driver, gates, load, oracle, past, ranking, rules
+from benchmarks import driver, gates, growth, load, oracle, past, ranking, rules, training
 from benchmarks.measure import Row, Side, compare, compare_speeds, in_turn, memory_mib
 from benchmarks.stage import CLIENTS, PEER_DATABASE, receipts
 from loyalty.importing.complete_journey import CHANNELS_BY_DIGIT, Journey
@@ -288,6 +288,8 @@ CASES: dict[str, Callable[[Stage, Size, Advance], list[Row]]] = {
     "year": lambda stage, size, advance: past.year(stage, size, advance, _empty),
     "oracle": oracle.balances,
     "ranking": ranking.ranking,
+    "training": training.training,
+    "growth": growth.growth,
 }
 
 
@@ -307,6 +309,8 @@ def advances(name: str, size: Size) -> int:
         "year": 2,
         "oracle": len(oracle.RUNS),
         "ranking": 3,
+        "training": 2,
+        "growth": growth.ADVANCES,
     }[name]
 
 

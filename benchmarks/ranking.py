@@ -72,7 +72,7 @@ def made_up(n_items: int, factors: int, random: np.random.Generator) -> Model:
     frame = train(
         build([Basket("m", 0.0, (), tuple(names))]), settings, Weights(), collaborative=False
     )
-    vectors = random.standard_normal((2, n_items, factors)).astype(np.float32) * 0.1
+    vectors = random.standard_normal((2, n_items, factors), dtype=np.float32) * np.float32(0.1)
     near = Neighbours(
         np.arange(n_items + 1, dtype=np.int64) * NEIGHBOURS,
         np.sort(random.integers(0, n_items, (n_items, NEIGHBOURS), dtype=np.int32)).ravel(),

@@ -155,7 +155,7 @@ def choose(
         few = f"{len(truths)} members with purchases to hold out; {MEMBERS_MIN} are needed"
         return Choice(DEFAULT_WEIGHTS, (), {}, k, f"Default weights: only {few}.")
     deadline = clock() + budget_seconds if budget_seconds is not None else np.inf
-    model = train(history, settings, threads=threads)
+    model = train(history, settings, threads=threads, draft=True)
     choosing, confirming = _samples(truths, seed)
     table = _Table(model, history, choosing, k)
     search = _Search(table, settings, lambda: clock() > deadline, progress)

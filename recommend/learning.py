@@ -120,6 +120,7 @@ def learn(
     progress: Callable[[int, int], None] | None = None,
     threads: int = 0,
     start: Collaborative | None = None,
+    draft: bool = False,
 ) -> Collaborative:
     """Learn what goes with what. Too little data gives a part that says nothing.
 
@@ -132,8 +133,10 @@ def learn(
         threads: 0 for all cores; the part is the same whatever their number.
         start: a part of the same n items and nearly the same people: its choices are taken over and
             its vectors gone on from, which takes a fraction of the time.
+        draft: leave it as it was chosen, without what was hidden for choosing: good enough to
+            compare by, and to start from.
     """
-    job = _Job(limits, threads, _Steps(progress))
+    job = _Job(limits, threads, _Steps(progress), draft=draft)
     strengths = counts.tocsr().astype(np.float32)
     strengths.data = strength(strengths.data).astype(np.float32)
     part = _learned(strengths, start, job)
@@ -179,6 +182,7 @@ class _Job(NamedTuple):
     limits: Limits
     threads: int
     tick: _Steps
+    draft: bool = False
 
 
 def candidates(n_members: int, n_items: int, n_lines: int, factors_max: int) -> tuple[int, ...]:
@@ -251,7 +255,7 @@ def _chosen(
     mixture = choose_mixture(lists)
     job.tick()
     form = _form(lists, mixture, how)
-    return _built(_again(views, strengths, form, job), form)
+    return _built(views if job.draft else _again(views, strengths, form, job), form)
 
 
 def _again(views: Views, strengths: sparse.csr_matrix, form: Form, job: _Job) -> Views:

@@ -257,6 +257,7 @@ def train(
     collaborative: bool = True,
     categories: Mapping[str, str] | None = None,
     start: Model | None = None,
+    draft: bool = False,
 ) -> Model:
     """Learn a model. A dataset too small to share anything gives a valid model of no items.
 
@@ -270,6 +271,7 @@ def train(
         categories: path of a SKU's category, such as "Dairy/Milk"; for people's stated interests.
         start: a model of nearly the same data: its collaborative choices are taken over and its
             vectors gone on from, in a fraction of the time.
+        draft: leave the collaborative part where it was chosen: to compare by, and to start from.
     """
     people = _people(dataset)
     kept = np.flatnonzero(people >= settings.people_min)
@@ -285,6 +287,7 @@ def train(
             progress=progress,
             threads=threads,
             start=_aligned(start, items) if start else None,
+            draft=draft,
         )
         together = baskets.learn(dataset, position, people[kept], settings.people_min)
     return Model(
