@@ -1047,11 +1047,18 @@ def import_command(settings: Settings, households: str) -> None:
         )
 
 
+def _require_directory(target: Path) -> None:
+    """Before any work: what is to be written has a place."""
+    if not target.absolute().parent.is_dir():
+        raise click.UsageError(f"{target}: there is no such directory.")
+
+
 @main.command("demo-data")
 @click.argument("file", type=WRITTEN)
 @click.option("--households", type=click.IntRange(1), help="So many, at random; all if absent.")
 def demo_data_command(file: Path, households: int | None) -> None:
     """Write the Complete Journey as a Parquet file for `carnet evaluate`."""
+    _require_directory(file)
     lines = write_lines(file, Journey(households).purchases())
     click.echo(f"{lines:,} lines in {file}.")
 
@@ -1294,8 +1301,8 @@ def evaluate_command(
     if (split or ("file" if test else "last-basket")) != ("file" if test else "last-basket"):
         raise click.UsageError("--split file goes with --test FILE, and only with it.")
     for target in (html, figures):
-        if target and not target.absolute().parent.is_dir():
-            raise click.UsageError(f"{target}: there is no such directory.")
+        if target:
+            _require_directory(target)
     start = ModelSettings(factors=settings.model_factors, people_min=people_min)
     try:
         with _bars() as bars:

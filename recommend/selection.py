@@ -230,7 +230,20 @@ def _known(model: Model, taste: History, terms: Terms, *, allowed: bool) -> _Kno
         factors = penalties(context.signals, at, bought_at=bought_since(taste, 0.0))
     resting = frozenset() if at is None else _waiting(model, taste, at)
     gone = {sku for sku, factor in factors.items() if factor <= 0}
-    return _Known(taste, context, factors, _forbidding(terms, taste, (gone, resting)))
+    unsold = _unsold(model, taste, context, terms)
+    return _Known(taste, context, factors, _forbidding(terms, taste, (gone, resting, unsold)))
+
+
+def _unsold(model: Model, taste: History, context: Context, terms: Terms) -> frozenset[str]:
+    """What feedback alone names and nobody ever sold: a browser may report any sku."""
+    bought = bought_since(taste, 0.0) if context.signals else {}
+    named = {each.sku: None for each in context.signals if each.strength > 0}
+    skus = [sku for sku in named if sku not in bought]
+    if not skus:
+        return frozenset()
+    places = models.positions(model, skus).tolist()
+    strange = [sku for sku, place in zip(skus, places, strict=True) if place < 0]
+    return frozenset(strange).difference(terms.products(strange)) if strange else frozenset()
 
 
 def _waiting(model: Model, taste: History, at: float) -> frozenset[str]:

@@ -303,7 +303,9 @@ def session(
         model, taste, question.places, question.limit, allowed=served is not None, terms=terms
     )
     reason: Reason = "no_model" if served is None else found.reason
-    known = _sayable(found.items, question, terms, sources, given=[each.sku for each in given])
+    bought = taste if any(each.kind == "purchase" for each in given) else ()
+    names = [each.sku for each in given]
+    known = _sayable(found.items, question, terms, sources, taste=bought, given=names)
     items = [(each, reasons.reason_of(each, model, known)) for each in found.items]
     return _answer(items, "session" if reason == "consent" else reason, version, known)
 

@@ -66,8 +66,16 @@ _CARD = {
     "k": 10,
     "items": 4120,
     "places": 31,
-    "weights": {"personal": 1.0, "shared": 0.8, "collaborative": 0.2},
-    "facts": {"baskets": 91234, "recall_at_10_blend": 0.223, "recall_at_10_popular": 0.038},
+    "weights": {"personal": 1.0, "shared": 0.8, "collaborative": 0.2, "together": 0.5},
+    "facts": {
+        "baskets": 91234,
+        "members": 3012,
+        "k": 10,
+        "metrics": {
+            "chosen": {"recall": 0.223, "hit_rate": 0.82, "ndcg": 0.21, "members": 602},
+            "global_top": {"recall": 0.038, "hit_rate": 0.26, "ndcg": 0.04, "members": 602},
+        },
+    },
 }
 
 

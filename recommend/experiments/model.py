@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 from loyalty.kit.errors import ConflictError, FieldError, NotFoundError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
 SLOTS = 100
@@ -260,6 +260,17 @@ def _require_sound(wish: Wish) -> None:
         raise _inconsistent("ends_at", "Must be after starts_at.")
 
 
+def require_rules(wish: Wish, rule_sets: Collection[str]) -> None:
+    """A set that nobody put would rank without any rule: what the shop hides would show.
+
+    Raises:
+        ExperimentInconsistentError: a variant names such a set.
+    """
+    for number, each in enumerate(wish.variants):
+        if each.rules_set and each.rules_set not in rule_sets:
+            raise _inconsistent(f"variants.{number}.rules_set", "Is no set of rules.")
+
+
 def _inconsistent(field: str, message: str) -> ExperimentInconsistentError:
     mistake = FieldError(field, message)
     return ExperimentInconsistentError(f"{field}: {message}", errors=(mistake,))
@@ -267,6 +278,9 @@ def _inconsistent(field: str, message: str) -> ExperimentInconsistentError:
 
 def _set(before: Experiment, wish: Wish, at: datetime) -> Experiment:
     _require_sound(wish)
+    begins = before.status == "draft" and wish.status == "running"
+    if begins and wish.ends_at is not None and wish.ends_at <= at:
+        raise _inconsistent("ends_at", "Must lie in the future when it begins.")
     variants = tuple(replace(each, experiment=before.name) for each in wish.variants)
     places = {each.name: position for position, each in enumerate(variants)}
     # By the variants' new places: a variant that is listed elsewhere keeps its members.

@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from recommend.artefact import ArtefactError, Served, load
-from recommend.experiments.model import VARIANTS_MAX, assigned, changed, made
+from recommend.experiments.model import VARIANTS_MAX, assigned, changed, made, require_rules
 from recommend.feedback.model import recommendation_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -125,8 +125,17 @@ class Put(NamedTuple):
     is_new: bool
 
 
-def put(name: str, wish: Wish, *, at: datetime, store: ExperimentStore) -> Put:
+def put(
+    name: str,
+    wish: Wish,
+    *,
+    at: datetime,
+    store: ExperimentStore,
+    rule_sets: Callable[[], Collection[str]] = tuple,
+) -> Put:
     """Make an experiment, or change one; the same again changes nothing.
+
+    `rule_sets` gives the names of the shop's sets of rules; asked for when it begins.
 
     Raises:
         ExperimentInconsistentError: its parts do not fit together.
@@ -136,6 +145,9 @@ def put(name: str, wish: Wish, *, at: datetime, store: ExperimentStore) -> Put:
         TooManyExperimentsError: there is no room for a new one.
     """
     before = store.find(name)
+    begins = wish.status == "running" and (before is None or before.status == "draft")
+    if begins and any(each.rules_set for each in wish.variants):
+        require_rules(wish, rule_sets())
     if before is None:
         fresh = made(name, wish, secrets.token_hex(16), at=at)
         store.put(fresh, None)

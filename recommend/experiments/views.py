@@ -137,7 +137,13 @@ def put_experiment(body: dict[str, Any], name: str) -> Answer:
     """
     variants = tuple(Variant(**each) for each in body.pop("variants"))
     experiments = provided(Experiments)
-    done = service.put(name, Wish(variants, **body), at=now(), store=experiments.store)
+    done = service.put(
+        name,
+        Wish(variants, **body),
+        at=now(),
+        store=experiments.store,
+        rule_sets=provided(Sources).rules.names,
+    )
     experiments.forget()
     return answer(_shown(done.experiment))
 

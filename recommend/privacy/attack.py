@@ -263,6 +263,9 @@ def interval(scores: Floats, was_in: Flags, rng: np.random.Generator) -> tuple[f
 def verdict(found: Finding) -> str:
     """What a finding means, in plain words."""
     said = f"AUC {found.auc:.2f} ({found.low:.2f} to {found.high:.2f}; .50 is guessing)"
+    if found.auc <= GOAL and found.high > MODEST:
+        people = found.people_in + found.people_out
+        return f"{said}: {people} members are too few to say whether anybody can be told."
     if found.low <= 0.5 and found.auc <= GOAL:  # noqa: PLR2004  # guessing
         return f"{said}: whether somebody was in the training cannot be told from this model."
     if found.auc <= GOAL:

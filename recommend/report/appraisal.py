@@ -309,10 +309,10 @@ def _group_row(each: Group) -> tuple[str, ...]:
 def _chosen(found: Appraisal) -> Section:
     weights, settings = found.chosen["weights"], found.chosen["settings"]
     parts = tuple(
-        (name.replace("_", " "), _said(value), PARTS.get(name, ""))
+        (name.replace("_", " "), said(value), PARTS.get(name, ""))
         for name, value in weights.items()
     )
-    values = tuple((name.replace("_", " "), _said(value)) for name, value in settings.items())
+    values = tuple((name.replace("_", " "), said(value)) for name, value in settings.items())
     return Section(
         "What was chosen",
         found.chosen["note"],
@@ -328,7 +328,8 @@ def _chosen(found: Appraisal) -> Section:
     )
 
 
-def _said(value: Any) -> str:  # noqa: ANN401  # whatever a setting is
+def said(value: Any) -> str:  # noqa: ANN401  # whatever a setting is
+    """A setting's value in words."""
     if value is None:
         return "by the data"
     if isinstance(value, bool):

@@ -26,7 +26,8 @@ _NAMES = {
 _PARTS = {
     "personal": "what the member bought before",
     "shared": "what is popular",
-    "collaborative": "what goes with it",
+    "collaborative": "what goes with it, learned from all",
+    "together": "what is bought with what was bought last",
 }
 
 

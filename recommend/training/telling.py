@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from recommend.report.appraisal import said
 from recommend.training import service
 from recommend.training.model import mode_of
 from recommend.training.report import (
@@ -60,25 +62,25 @@ def page_of(trainer: Trainer, version: str | None, *, at: datetime) -> dict[str,
         "models": [short_of(each, status) for each, status in found],
         "width": WIDTH,
         "name_of": name_of,
+        "said": said,
     }
 
 
 def versions_table(found: Sequence[tuple[Version, str]]) -> Table:
-    """The versions that are kept."""
-    table = Table()
-    for column in ("version", "status", "trained", "products", "members", "baskets", "recall"):
+    """The versions that are kept, in 80 columns: a version's name is the time of its training."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for column in ("version", "status", "products", "members", "baskets", "recall"):
         is_text = column in _TEXTS
-        table.add_column(column, justify="left" if is_text else "right", no_wrap=is_text)
+        table.add_column(column, justify="left" if is_text else "right", no_wrap=True)
     for version, status in found:
         row = short_of(version, status)
         recall = f"{row['recall']:.4f}" if row["recall"] is not None else ""
         counts = (f"{row[name]:,}" for name in ("items", "members", "baskets"))
-        at = f"{version.created_at:%Y-%m-%d %H:%M}"
-        table.add_row(version.version, status.replace("_", " "), at, *counts, recall)
+        table.add_row(version.version, status.replace("_", " "), *counts, recall)
     return table
 
 
-_TEXTS = ("version", "status", "trained")
+_TEXTS = ("version", "status")
 
 
 def metrics_table(metrics: Sequence[Mapping[str, Any]], k: int) -> Table:

@@ -63,6 +63,22 @@ def test_it_is_made_started_resized_and_stopped(api: Api) -> None:
     assert api.get("/v1/experiments", expect=200).get_json() == {"experiments": [stopped]}
 
 
+def test_it_does_not_begin_after_its_end_nor_with_rules_that_nobody_put(api: Api) -> None:
+    past = (now() - DAY).isoformat()
+    refused = api.put(PATH, body(50, 50, ends_at=past), expect=409).get_json()
+    assert (refused["code"], refused["errors"][0]["field"]) == (
+        "experiment_inconsistent",
+        "ends_at",
+    )
+    wanted = body(50, 50)
+    wanted["variants"][1]["rules_set"] = "sumer"
+    api.put(PATH, {**wanted, "status": "draft"}, expect=200)
+    refused = api.put(PATH, wanted, expect=409).get_json()
+    assert refused["errors"][0]["field"] == "variants.1.rules_set"
+    api.put("/v1/merchandising/sumer", {"rules": []}, expect=200)
+    api.put(PATH, wanted, expect=200)
+
+
 def test_one_runs_at_a_time(api: Api) -> None:
     started(api, 50, 50)
     other = "/v1/experiments/other"
@@ -388,7 +404,9 @@ def test_the_verdict_is_in_plain_words() -> None:
 
 
 def test_what_is_kept_is_what_was_put(parts: Parts) -> None:
-    made = put("test", wish(50, 50, ends_at=NOON), at=NOON, store=parts.experiments).experiment
+    made = put(
+        "test", wish(50, 50, ends_at=NOON + DAY), at=NOON, store=parts.experiments
+    ).experiment
     store = ExperimentStore(parts.database)
     assert store.get("test") == store.running() == made
     assert [each.origin for each in made.variants] == [("test", "a"), ("test", "b")]

@@ -253,6 +253,7 @@ def test_rules_are_read_as_they_were_put_and_versions_stay(api: Api) -> None:
 
 
 HIDE: dict[str, Any] = {"id": "h", "type": "hide", "match": {"skus": ["a"]}}
+NEVER = {"starts_at": "2026-02-01T00:00:00Z", "ends_at": "2026-01-01T00:00:00Z"}
 
 
 @pytest.mark.parametrize(
@@ -268,6 +269,9 @@ HIDE: dict[str, Any] = {"id": "h", "type": "hide", "match": {"skus": ["a"]}}
         ({**HIDE, "type": "pin", "positions": [0]}, "rules.0.positions.0"),
         ({"id": "x", "type": "at_most", "n": 1}, "rules.0.by"),
         ({"id": "x", "type": "diversity", "strength": 2}, "rules.0.strength"),
+        ({**HIDE, **NEVER}, "rules.0.ends_at"),
+        ({**HIDE, **NEVER, "type": "pin", "share": 0.5}, "rules.0.ends_at"),
+        ({**NEVER, "id": "x", "type": "at_most", "n": 1, "by": "brand"}, "rules.0.ends_at"),
     ],
 )
 def test_a_rule_with_a_mistake_is_named(api: Api, rule: dict[str, Any], field: str) -> None:
@@ -431,6 +435,13 @@ def test_a_session_with_purchases_is_a_history(busy: Shop) -> None:
     found = session(busy, items=[{"sku": "novel", "kind": "purchase", "at": at}])
     assert "novel" in skus(found)
     assert "pills" not in skus(found)
+
+
+def test_what_a_session_says_was_bought_is_called_so(busy: Shop) -> None:
+    at = (now() - timedelta(days=60)).isoformat()
+    found = session(busy, items=[{"sku": "milk", "kind": "purchase", "at": at}])
+    (own,) = (each for each in found["items"] if each["sku"] == "milk")
+    assert (own["reason_code"], own["because_skus"]) == ("bought_before", ["milk"])
 
 
 def test_a_session_keeps_to_stock_and_rules(busy: Shop) -> None:

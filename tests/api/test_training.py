@@ -247,6 +247,9 @@ def test_the_report_tells_all_as_json_and_as_a_page(
     page = shop.get(REPORT, headers={"Accept": "text/html"}, expect=200)
     text = page.get_data(as_text=True)
     assert f"Model {done.version}" in text
+    assert "what is bought with what was bought last" in text
+    assert "by the data" in text
+    assert not re.search(r"\b(None|True|False)\b", text)
     assert "script" not in re.sub(r"<style>.*</style>", "", text, flags=re.DOTALL)
     assert not re.search(r"(src|href)=", text)
     assert not any(member in text for member in buyers)
@@ -330,6 +333,7 @@ def test_commands_list_roll_back_report_and_prune(
     listed = carnet(settings, "model", "list").output
     assert first in listed
     assert second in listed
+    assert "…" not in listed, "80 columns are enough for every figure"
     back = carnet(settings, "model", "rollback")
     assert back.exit_code == 0
     assert "1 members behind it withdrew since" in back.output

@@ -169,6 +169,11 @@ def test_the_verdict_is_in_plain_words(value: float, low: float, word: str) -> N
     assert facts_of(found)["auc"] == value
 
 
+def test_few_members_clear_no_model() -> None:
+    found = Finding("popular", 0.49, 0.31, 0.65, 0.0, 16, 17, {"popular": 0.49})
+    assert "33 members are too few" in verdict(found)
+
+
 def test_some_members_keep_their_baskets_and_the_rest_is_gone() -> None:
     whole = shop()
     chosen = np.arange(PEOPLE) % 3 == 1

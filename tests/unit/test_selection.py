@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from loyalty.catalogue.model import Restrictions
+from typing import TYPE_CHECKING
+
+from loyalty.catalogue.model import Product, Restrictions
 from recommend.dataset import Basket, build
 from recommend.model import Pick, Settings, train
 from recommend.selection import Terms, fill, select_for
 from recommend.taste import Context, Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DAY = 86_400.0
 STREAM = [
@@ -50,3 +55,16 @@ def test_a_choice_is_filled_up_with_what_most_people_bought() -> None:
     found = fill(MODEL, 2, [Pick("milk", 1.0, "shared")], lambda sku: sku == "oats")
     assert [each.sku for each in found] == ["jam", "tea"]
     assert skus(Terms(only=frozenset({"tea", "unknown"}))) == ["tea"]
+
+
+def test_what_only_feedback_names_is_shown_if_the_catalogue_has_it() -> None:
+    viewed = tuple(Signal(90 * DAY, "view", sku) for sku in ("made-up", "brand-new", "jam"))
+    context = Context(at=90 * DAY, signals=viewed)
+    sold = {"brand-new": Product("brand-new", "Brand new")}
+
+    def products(asked: Sequence[str]) -> dict[str, Product]:
+        return {sku: sold[sku] for sku in asked if sku in sold}
+
+    found = skus(Terms(context=context, products=products))
+    assert "made-up" not in found
+    assert {"brand-new", "jam"} <= set(found)
