@@ -66,12 +66,16 @@ class Question(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """The picks of one member before they are written out: no address, no texts."""
+    """The picks of one member before they are written out: no address, no texts.
+
+    `pinned` are the skus of those that a rule of the shop put there.
+    """
 
     member_id: str
     reason: str
     model_version: str | None
     picks: Sequence[Pick]
+    pinned: Sequence[str] = ()
 
 
 class Item(NamedTuple):

@@ -213,6 +213,7 @@ def _packed(drafts: Sequence[Draft]) -> bytes:
             each.reason,
             each.model_version,
             [(pick.sku, pick.score, pick.part, pick.because) for pick in each.picks],
+            each.pinned,
         )
         for each in drafts
     ]
@@ -227,8 +228,9 @@ def _unpacked(packed: bytes) -> list[Draft]:
             reason,
             version,
             [Pick(sku, score, part, tuple(because)) for sku, score, part, because in picks],
+            *pinned,
         )
-        for member_id, reason, version, picks in values
+        for member_id, reason, version, picks, *pinned in values
     ]
 
 

@@ -222,7 +222,7 @@ def _ranked(
         terms=terms,
         preferences=row,
     )
-    return Draft(member, found.reason, None, [each.pick for each in found.items])
+    return _draft(member, found.reason, None, found.items)
 
 
 def write(drafts: Sequence[Draft], question: Question, ground: Ground) -> Iterator[Row]:
@@ -271,7 +271,12 @@ def _popular(draft: Draft, question: Question, ground: Ground, terms: Terms) -> 
     places = places_of(None, question.store)
     found = select(model, (), places, question.limit, allowed=False, terms=terms)
     version = served.version if served else None
-    return Draft(draft.member_id, "no_consent", version, [each.pick for each in found.items])
+    return _draft(draft.member_id, "no_consent", version, found.items)
+
+
+def _draft(member: str, reason: str, version: str | None, items: Sequence[Arranged]) -> Draft:
+    pinned = [each.pick.sku for each in items if each.is_pinned]
+    return Draft(member, reason, version, [each.pick for each in items], pinned)
 
 
 def _addresses(permits: Mapping[str, Permit], question: Question, ground: Ground) -> dict[str, str]:
@@ -311,6 +316,7 @@ def items_of(
             continue
         product = products.get(each.sku)
         url = product.url if product else None
+        arranged = Arranged(each, is_pinned=each.sku in draft.pinned)
         found.append(
             Item(
                 sku=each.sku,
@@ -319,7 +325,7 @@ def items_of(
                 price=product.price if product else None,
                 image_url=product.image_url if product else None,
                 url=tagged(url, question) if url else None,
-                because=reason_of(Arranged(each), model, known).text,
+                because=reason_of(arranged, model, known).text,
             )
         )
     return tuple(found)

@@ -68,7 +68,7 @@ def page_of(trainer: Trainer, version: str | None, *, at: datetime) -> dict[str,
 
 def versions_table(found: Sequence[tuple[Version, str]]) -> Table:
     """The versions that are kept, in 80 columns: a version's name is the time of its training."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("version", "status", "products", "members", "baskets", "recall"):
         is_text = column in _TEXTS
         table.add_column(column, justify="left" if is_text else "right", no_wrap=True)

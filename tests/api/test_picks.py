@@ -240,6 +240,15 @@ def test_an_export_gives_what_the_stream_gives(mailing: Mailing) -> None:
     assert mailing.api.get(f"{path}?format=parquet", expect=200).data[:4] == b"PAR1"
 
 
+def test_what_the_shop_pinned_is_called_so_in_a_stream_and_in_an_export(mailing: Mailing) -> None:
+    pin = {"id": "p", "type": "pin", "match": {"skus": ["milk"]}, "positions": [1]}
+    mailing.api.put("/v1/merchandising/default", {"rules": [pin]}, expect=200)
+    for rows in (mailing.rows(), mailing.downloaded(mailing.export())):
+        first = [each["items"][0] for each in rows]
+        assert {each["sku"] for each in first} == {"milk"}
+        assert {each["because"] for each in first} == {"Selected by the shop"}
+
+
 def test_an_export_goes_on_behind_each_row_too(
     mailing: Mailing, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from io import StringIO
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from recommend.dataset import Basket, Dataset, build
 from recommend.model import Model, Settings, Weights, train
@@ -30,6 +32,7 @@ from recommend.training.model import (
     to_keep,
     version_name,
 )
+from recommend.training.telling import versions_table
 from tests.builders import NOON
 
 DAY = 86_400.0
@@ -228,3 +231,13 @@ def test_what_can_be_gone_back_to_is_kept_whatever_was_refused_since() -> None:
     kept = to_keep([*served_, *refused], current(served_[0]), 3)
     assert kept == {each.version for each in (*served_[2:], refused[-1], served_[0])}
     assert to_keep([], None, 3) == set()
+
+
+def test_the_list_of_models_shows_every_figure_in_80_columns() -> None:
+    facts = {"members": 2_469_000, "baskets": 155_848_000, "metrics": {"chosen": {"recall": 0.14}}}
+    card = {"n_items": 1_041_000, "facts": facts}
+    version = Version("20261125T123257389Z", NOON, card, ())
+    written = StringIO()
+    Console(width=80, file=written).print(versions_table([(version, "rolled_back")]))
+    text = written.getvalue()
+    assert all(each in text for each in ("1,041,000", "2,469,000", "155,848,000", "0.1400"))
