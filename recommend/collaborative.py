@@ -217,7 +217,8 @@ def _with_taste(part: Collaborative, folded: Folded, total: Floats32) -> Floats3
     if len(total) <= 2 * CANDIDATES or not folded.smooth.any():
         return total + part.taste @ vector
     best = np.argpartition(total, len(total) - CANDIDATES)[len(total) - CANDIDATES :]
-    total[best] += part.taste[best] @ vector
+    # `take` copies rows a fifth faster than an index does.
+    total[best] += part.taste.take(best, axis=0) @ vector
     return total
 
 
