@@ -136,7 +136,7 @@ def compare_speeds(
         peer=round(median(theirs), 1),
         ratio=round(ratio, 3),
         ratio_range=(round(ratios[quarter], 3), round(ratios[-1 - quarter], 3)),
-        goal=f">= {goal}" if goal else "",
+        goal=f">= {goal:.2g}" if goal else "",
         is_met=ratio >= goal if goal else None,
         details=details,
     )

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from recommend import collaborative, personal
-from recommend.model import Pick, positions, rank
+from recommend import collaborative
+from recommend.model import Pick, asked_of, rank
 from recommend.taste import NOTHING_ELSE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from recommend.model import Exclude, Floats32, History, Model
+    from recommend.model import Asked, Exclude, Floats32, History, Model
     from recommend.taste import Context
 
-    Asked = tuple[History, Context]
+    Person = tuple[History, Context]
 
 BLOCK_CELLS = 4_000_000
 """Most scores held at once: 16 MB."""
@@ -48,35 +48,46 @@ def rank_many(
         exclude: SKUs never to give.
         contexts: what else is known of each; nothing if left out.
     """
-    asked = list(zip(histories, contexts or [NOTHING_ELSE] * len(histories), strict=True))
+    people = list(zip(histories, contexts or [NOTHING_ELSE] * len(histories), strict=True))
     answer = []
-    for block in _blocks(model, asked):
-        for (history, context), row in zip(block, preferences(model, block), strict=True):
+    for block in _blocks(model, people):
+        known = [asked_of(model, *person) for person in block]
+        for (history, context), asked, row in zip(
+            block, known, _preferences(model, known), strict=True
+        ):
             picks = rank(
-                model, history, places, limit, exclude=exclude, context=context, preferences=row
+                model,
+                history,
+                places,
+                limit,
+                exclude=exclude,
+                context=context,
+                preferences=row,
+                asked=asked,
             )
             answer.append(picks)
     return answer
 
 
-def _blocks(model: Model, asked: Sequence[Asked]) -> Iterator[Sequence[Asked]]:
+def _blocks(model: Model, asked: Sequence[Person]) -> Iterator[Sequence[Person]]:
     size = max(1, min(BLOCK_MAX, BLOCK_CELLS // max(len(model.items), 1)))
     for first in range(0, len(asked), size):
         yield asked[first : first + size]
 
 
-def preferences(model: Model, asked: Sequence[Asked]) -> Sequence[Floats32 | None]:
+def preferences(model: Model, asked: Sequence[Person]) -> Sequence[Floats32 | None]:
     """What the collaborative part says to each, for `rank`; None where it has no weight.
 
     Args:
         model: that is served.
         asked: history and context of each; few at once, for each gets a row of all items.
     """
+    return _preferences(model, [asked_of(model, *person) for person in asked])
+
+
+def _preferences(model: Model, asked: Sequence[Asked]) -> Sequence[Floats32 | None]:
     if not model.weights.collaborative:
         return [None] * len(asked)
     part = model.collaborative
-    folded = []
-    for history, context in asked:
-        taste = personal.taste(history, context, model.settings.ageing)
-        folded.append(collaborative.fold_in(part, positions(model, taste.skus), taste.evidence))
+    folded = [collaborative.fold_in(part, one.at, one.taste.evidence) for one in asked]
     return list(collaborative.scores_of_many(part, folded))

@@ -95,7 +95,7 @@ def low_pass(
         for _ in range(rounds):
             basis = orthonormal(across @ (matrix @ basis))
         seen = matrix @ basis
-        turn = np.linalg.eigh((seen.T @ seen).astype(np.float64))[1][:, ::-1][:, :width]
+        turn = _axes(seen)[1][:, ::-1][:, :width]
         return np.ascontiguousarray(basis @ turn.astype(np.float32))
 
 
@@ -104,9 +104,21 @@ def orthonormal(columns: Floats32) -> Floats32:
 
     Directions below the noise of float32 are left out.
     """
-    values, turn = np.linalg.eigh((columns.T @ columns).astype(np.float64))
+    values, turn = _axes(columns)
     kept = values > values[-1] * 1e-10
     return np.asarray(columns @ (turn[:, kept] / np.sqrt(values[kept])).astype(np.float32))
+
+
+def _axes(columns: Floats32) -> tuple[Floats64, Floats64]:
+    """Eigenvalues, rising, and eigenvectors of the Gram matrix of some columns.
+
+    By one thread: it is small, and where other work runs beside it several threads of BLAS wait
+    for each other, five times as long.
+    """
+    gram = (columns.T @ columns).astype(np.float64)
+    with threadpool_limits(1, "blas"):
+        values, vectors = np.linalg.eigh(gram)
+    return values, vectors
 
 
 def confidences(strengths: sparse.csr_matrix, alpha: float) -> tuple[sparse.csr_matrix, float]:

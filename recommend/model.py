@@ -18,8 +18,9 @@ Four parts are added up, each of the size of 1:
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -41,6 +42,7 @@ __all__ = [
     "EVERYWHERE",
     "LIMIT_MAX",
     "PARTS",
+    "Asked",
     "Exclude",
     "Floats32",
     "History",
@@ -51,6 +53,7 @@ __all__ = [
     "Scores",
     "Settings",
     "Weights",
+    "asked_of",
     "best_first",
     "blend",
     "collaborative_for",
@@ -304,10 +307,8 @@ def train(
 
 def _people(dataset: Dataset) -> Ints:
     """(items,) number of different people who bought each."""
-    members = dataset.basket_member[dataset.line_basket()].astype(np.int64)
-    pairs = np.unique(members * len(dataset.items) + dataset.basket_items)
-    found = np.bincount(pairs % max(len(dataset.items), 1), minlength=len(dataset.items))
-    return found.astype(np.int32)
+    bought = matrix(replace(dataset, signal_at=dataset.signal_at[:0]))
+    return np.asarray(bought.getnnz(axis=0), dtype=np.int32)
 
 
 def _limits(settings: Settings) -> learning.Limits:
@@ -358,7 +359,7 @@ def positions(model: Model, skus: Sequence[str]) -> Offsets:
     return found
 
 
-class _Asked(NamedTuple):
+class Asked(NamedTuple):
     """Whom a ranking is for, as the model knows it: `at` are positions of the taste's SKUs."""
 
     taste: Taste
@@ -366,9 +367,10 @@ class _Asked(NamedTuple):
     context: Context
 
 
-def _asked(model: Model, history: History, context: Context) -> _Asked:
+def asked_of(model: Model, history: History, context: Context) -> Asked:
+    """What the model knows of somebody, worked out once for all that is asked."""
     taste = personal.taste(history, context, model.settings.ageing)
-    return _Asked(taste, positions(model, taste.skus), context)
+    return Asked(taste, positions(model, taste.skus), context)
 
 
 def score(
@@ -378,12 +380,12 @@ def score(
 
     The collaborative part and that of the cart stay at 0, unworked, where they weigh nothing.
     """
-    return _score(model, _asked(model, history, context), places)
+    return _score(model, asked_of(model, history, context), places)
 
 
 def _score(
     model: Model,
-    asked: _Asked,
+    asked: Asked,
     places: Sequence[str],
     preferences: Floats32 | None = None,
 ) -> Scores:
@@ -455,6 +457,7 @@ def rank(
     exclude: Exclude = (),
     context: Context = NOTHING_ELSE,
     preferences: Floats32 | None = None,
+    asked: Asked | None = None,
 ) -> list[Pick]:
     """The best items for one member, best first; items already bought are among them.
 
@@ -470,6 +473,7 @@ def rank(
         exclude: SKUs never to give.
         context: what else is known: cart, page, feedback, interests and the time.
         preferences: (n,) of the collaborative part, if worked out already (`recommend.batch`).
+        asked: history and context as the model knows them, if worked out already.
 
     Raises:
         ValueError: limit is out of range.
@@ -477,7 +481,7 @@ def rank(
     _limit(limit)
     excluded = _test(exclude)
     here = frozenset((*context.cart, context.viewing))
-    asked = _asked(model, history, context)
+    asked = asked or asked_of(model, history, context)
     if not asked.taste.skus:
         return popular(model, places, limit, exclude, at=context.at, interests=context.interests)
     scores = _score(model, asked, places, preferences)
@@ -485,7 +489,8 @@ def rank(
     chosen: list[tuple[int, str]] = []
     for best in _widening(total, limit):
         named = ((n, _sku(model, scores, n)) for n in best.tolist())
-        chosen = [(n, sku) for n, sku in named if sku not in here and not excluded(sku)][:limit]
+        shown = ((n, sku) for n, sku in named if sku not in here and not excluded(sku))
+        chosen = list(islice(shown, limit))
         if len(chosen) == limit:
             break
     where = np.array([n for n, _ in chosen], dtype=np.int64)
@@ -494,7 +499,7 @@ def rank(
 
 
 def _told(
-    model: Model, asked: _Asked, scores: Scores, where: Offsets
+    model: Model, asked: Asked, scores: Scores, where: Offsets
 ) -> list[tuple[Part, tuple[str, ...]]]:
     """Of each pick the part that added most, and the SKUs of the person's own that did.
 
@@ -513,9 +518,7 @@ def _told(
     return [(part, because.get(turn, ())) for turn, part in enumerate(leading)]
 
 
-def _reasons(
-    model: Model, asked: _Asked, where: Offsets, shares: Floats64
-) -> list[tuple[str, ...]]:
+def _reasons(model: Model, asked: Asked, where: Offsets, shares: Floats64) -> list[tuple[str, ...]]:
     """Of each item the SKUs of the taste that add most to it, at most `BECAUSE_MAX`."""
     taste, at, context = asked
     said = _contributions(model, at, taste.evidence, where)
@@ -619,8 +622,8 @@ def popular(
     picks: list[Pick] = []
     for best in _widening(values, limit):
         named = ((n, model.items[n].decode()) for n in best.tolist())
-        shown = [(n, sku) for n, sku in named if not excluded(sku)][:limit]
-        picks = [Pick(sku, float(values[n]), "shared") for n, sku in shown]
+        shown = ((n, sku) for n, sku in named if not excluded(sku))
+        picks = [Pick(sku, float(values[n]), "shared") for n, sku in islice(shown, limit)]
         if len(picks) == limit:
             break
     return picks

@@ -7,6 +7,8 @@ explained from here has that many people behind the pair itself, not just behind
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,10 +24,11 @@ LISTED_MAX = 64
 """Most neighbours kept of an item; on a set of 41,000 places 64 rank as well as 200."""
 PAIRS_MAX = 300_000_000
 """Most pairs counted; people with the longest lists, who say least about a pair, go first."""
-BLOCK_PAIRS = 20_000_000
-"""Pairs counted at once: some 400 MB at the most."""
+BLOCK_PAIRS = 10_000_000
+"""Pairs counted at once by a thread: some 200 MB at the most."""
+THREADS_MAX = 4
 HALF = 2.0**-31
-"""Puts a person's share below the unit that counts the people, in one float64; see `_pairs`."""
+"""Puts a person's share below the unit that counts the people, in one float64; see `_Counting`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,11 @@ def nobody(size: int) -> Neighbours:
 
 
 def learn(
-    counts: sparse.csr_matrix, *, people_min: int, listed_max: int = LISTED_MAX
+    counts: sparse.csr_matrix,
+    *,
+    people_min: int,
+    listed_max: int = LISTED_MAX,
+    threads: int = 1,
 ) -> Neighbours:
     """Count pairs in blocks and keep the best of each item.
 
@@ -68,10 +75,19 @@ def learn(
         counts: (members, n) csr; anything above 0 is a purchase.
         people_min: fewest people who bought both, for a pair to be listed.
         listed_max: most neighbours of an item.
+        threads: 0 for all cores, at most `THREADS_MAX`; the lists are the same whatever their
+            number.
     """
     bought = _bounded(counts)
     people = np.maximum(np.asarray(bought.getnnz(axis=0), dtype=np.float64), 1)
-    rows = [_best(pairs, first, people, people_min, listed_max) for first, pairs in _pairs(bought)]
+    counting = _Counting(bought)
+
+    def listed(block: slice) -> sparse.csr_matrix:
+        return _best(counting.pairs(block), block.start, people, people_min, listed_max)
+
+    # Products of sparse matrices run beside each other: scipy lets go of the interpreter's lock.
+    with ThreadPoolExecutor(min(threads or os.cpu_count() or 1, THREADS_MAX)) as pool:
+        rows = list(pool.map(listed, counting.blocks()))
     if not rows:
         return nobody(counts.shape[1])
     kept = sparse.vstack(rows, format="csr")
@@ -91,23 +107,32 @@ def _bounded(counts: sparse.csr_matrix) -> sparse.csr_matrix:
     return bought[np.flatnonzero(np.diff(bought.indptr) <= longest)]
 
 
-def _pairs(bought: sparse.csr_matrix) -> Iterator[tuple[int, sparse.csr_matrix]]:
-    """(first item, its block of rows of the item-item matrix), each entry two numbers in one.
+class _Counting:
+    """The item-item matrix in blocks of rows, each entry two numbers in one.
 
     The whole part counts the people who bought both; what is behind the point, times 1 / `HALF`, is
     the sum of their shares, which is never above the count. One product gives both. Counts up to
     2**20 leave 32 bits behind the point.
     """
-    lengths = np.maximum(np.diff(bought.indptr), 1)
-    shares = sparse.diags(1 + HALF / lengths) @ bought
-    others = bought.T.tocsr()
-    cost = np.cumsum(others @ lengths.astype(np.float64))
-    first = 0
-    while first < others.shape[0]:
-        spent = cost[first - 1] if first else 0.0
-        last = max(int(np.searchsorted(cost, spent + BLOCK_PAIRS, side="right")), first + 1)
-        yield first, (others[first:last] @ shares).tocsr()
-        first = last
+
+    def __init__(self, bought: sparse.csr_matrix) -> None:
+        self._lengths = np.maximum(np.diff(bought.indptr), 1)
+        self._shares = (sparse.diags(1 + HALF / self._lengths) @ bought).tocsr()
+        self._others = bought.T.tocsr()
+
+    def blocks(self) -> Iterator[slice]:
+        """Items, as many at a time as have `BLOCK_PAIRS`."""
+        cost = np.cumsum(self._others @ self._lengths.astype(np.float64))
+        first = 0
+        while first < len(cost):
+            spent = cost[first - 1] if first else 0.0
+            last = max(int(np.searchsorted(cost, spent + BLOCK_PAIRS, side="right")), first + 1)
+            yield slice(first, last)
+            first = last
+
+    def pairs(self, block: slice) -> sparse.csr_matrix:
+        """The rows of these items."""
+        return (self._others[block] @ self._shares).tocsr()
 
 
 def _best(

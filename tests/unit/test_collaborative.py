@@ -176,6 +176,21 @@ def test_going_on_from_a_part_gives_nearly_the_same(part: Collaborative) -> None
     assert np.corrcoef(before, after)[0, 1] > 0.98
 
 
+def test_a_draft_is_what_was_chosen_and_going_on_from_it_gives_nearly_the_same(
+    part: Collaborative,
+) -> None:
+    limits = Limits(factors=16, people_min=3)
+    draft = learning.learn(counts(), limits, draft=True)
+    assert replace(draft.form, scale=0.0) == replace(part.form, scale=0.0)
+    assert draft.people.sum() < part.people.sum()
+    whole = learning.learn(counts(), limits, start=draft)
+    np.testing.assert_array_equal(whole.people, part.people)
+    np.testing.assert_array_equal(whole.neighbours.items, part.neighbours.items)
+    own = as_positions([0, 1, 2, 31])
+    before, after = (collaborative.scores(each, own, np.ones(4)) for each in (part, whole))
+    assert np.corrcoef(before, after)[0, 1] > 0.98
+
+
 @pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0), (1, 5), (5, 1), (4, 4)])
 def test_a_shop_too_small_says_nothing_or_little(shape: tuple[int, int]) -> None:
     table = sparse.csr_matrix(np.eye(*shape, dtype=np.float32))

@@ -49,12 +49,15 @@ def test_the_best_few_of_an_item_are_kept(rows: Rows, most: int) -> None:
         np.testing.assert_allclose(np.sort(few.values[few.of(item)])[::-1], every[:most], rtol=1e-5)
 
 
-def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_blocks_and_threads_make_no_difference(
+    monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
     rows = [set(np.random.default_rng(n).integers(0, 30, 9).tolist()) for n in range(60)]
     table = bought(rows, 30)
     whole = neighbours.learn(table, people_min=2)
     monkeypatch.setattr(neighbours, "BLOCK_PAIRS", 40)
-    small = neighbours.learn(table, people_min=2)
+    small = neighbours.learn(table, people_min=2, threads=threads)
     np.testing.assert_array_equal(whole.ptr, small.ptr)
     np.testing.assert_array_equal(whole.items, small.items)
     np.testing.assert_allclose(whole.values, small.values)
