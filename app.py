@@ -418,7 +418,8 @@ class Parts(NamedTuple):
     @property
     def trainer(self) -> training.Trainer:
         """What a training stands on, and where the models are."""
-        depot = depots.Depot(self.model_dir, self.models)
+        is_private = self.model_privacy is not None
+        depot = depots.Depot(self.model_dir, self.models, is_private)
         return training.Trainer(
             self.sources, depot, self.model_factors, self.erasures, privacy=self.model_privacy
         )

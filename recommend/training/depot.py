@@ -37,10 +37,12 @@ class Depot(NamedTuple):
     Attributes:
         root: the node's directory of versions.
         store: what all nodes share.
+        is_private: whether the shop has models under differential privacy alone.
     """
 
     root: Path
     store: ModelStore
+    is_private: bool = False
 
 
 def publish(depot: Depot, version: str, *, created_at: datetime, refused: bool) -> Version:
@@ -129,15 +131,26 @@ def promote(
 
     Raises:
         NoModelError: there is no such version.
-        UnfitModelError: it was refused or rolled back, and `force` is not given.
+        UnfitModelError: it was refused or rolled back, or is not private where the shop wants that,
+            and `force` is not given.
         ModelChangedError: somebody else changed it in between.
     """
     found = depot.store.get(version)
     if not force and (found.refused or found.rolled_back_at):
         raise UnfitModelError(f"Model {version} was refused or rolled back: --force serves it.")
+    if not force:
+        _require_private(depot, found)
     current = depot.store.set_current(version, at=at, by=by, generation=generation)
     deliver(depot)
     return current
+
+
+def _require_private(depot: Depot, version: Version) -> None:
+    if depot.is_private and version.facts.get("privacy", {}).get("mode", "plain") == "plain":
+        raise UnfitModelError(
+            f"Model {version.version} is plain, and the shop has its models private "
+            "(CARNET_MODEL_PRIVACY=dp): `carnet model promote --force` serves it all the same."
+        )
 
 
 def rollback(depot: Depot, to: str | None, *, at: datetime, by: str) -> Current:
@@ -148,6 +161,7 @@ def rollback(depot: Depot, to: str | None, *, at: datetime, by: str) -> Current:
     Raises:
         NoModelError: nothing is served, or there is no such version.
         NothingToRollBackToError: no version that was served before is left.
+        UnfitModelError: it is the one that is served, or not private where the shop wants that.
         ModelChangedError: somebody else changed it in between.
     """
     current = depot.store.current()
@@ -156,6 +170,7 @@ def rollback(depot: Depot, to: str | None, *, at: datetime, by: str) -> Current:
     target = depot.store.get(to) if to else back_from(depot.store.all(), current)
     if target.version == current.version:
         raise UnfitModelError(f"Model {current.version} is the one that is served.")
+    _require_private(depot, target)
     depot.store.mark_rolled_back(current.version, at=at)
     done = depot.store.set_current(target.version, at=at, by=by, generation=current.generation)
     deliver(depot)

@@ -31,10 +31,10 @@ class NothingToRollBackToError(ConflictError):
 
 
 class UnfitModelError(ConflictError):
-    """The version was refused or rolled back: serving it takes force."""
+    """The version was refused, rolled back, or is not private: serving it takes force."""
 
     code = "unfit_model"
-    title = "This model was refused or rolled back"
+    title = "This model was refused, rolled back, or is not private"
 
 
 class ModelChangedError(ConflictError):

@@ -18,7 +18,8 @@ from recommend.privacy.inspection import inspect
 from recommend.privacy.model import BudgetSpentError
 from recommend.privacy.noise import Noise
 from recommend.service import Popularity
-from recommend.training.model import NoModelError
+from recommend.training import depot as depots
+from recommend.training.model import NoModelError, UnfitModelError
 from recommend.training.service import Privacy, Trained, Trainer, train_and_promote
 from tests.api.test_recommending import CATALOGUE, lines_of, put_products
 
@@ -216,3 +217,19 @@ def test_the_budget_is_what_the_settings_say(settings: Settings, parts: Parts) -
     assert (found.budget.days, found.budget.delta) == (90, 1e-7)
     assert isinstance(found.noise, Noise)
     assert model_privacy(settings, parts.privacy_ledger) is None
+
+
+@pytest.mark.usefixtures("buyers")
+def test_a_plain_model_does_not_come_back_where_the_shop_wants_private_ones(
+    parts: Parts, settings: Settings
+) -> None:
+    plain = train(parts, settings).version
+    private = train(parts, guarded(settings)).version
+    depot = parts.trainer.depot._replace(is_private=True)
+    with pytest.raises(UnfitModelError, match="plain"):
+        depots.rollback(depot, None, at=now(), by="test")
+    with pytest.raises(UnfitModelError, match="plain"):
+        depots.promote(depot, plain, at=now(), by="test")
+    assert depots.serving(depot) == private
+    depots.promote(depot, plain, at=now(), by="test", force=True)
+    assert depots.serving(depot) == plain
