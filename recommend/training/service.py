@@ -300,10 +300,17 @@ def _served(trainer: Trainer, version: str | None, *, at: datetime) -> Served | 
     )
 
 
-def _counts(learnt: Learnt) -> dict[str, int]:
+def _counts(learnt: Learnt, seconds: float) -> dict[str, float]:
+    """What was counted; of a private model what is told comes out of noise alone."""
     if mode_of(learnt.privacy) != "plain":
         return {}
-    return {"baskets": learnt.dataset.n_baskets, "members": learnt.dataset.n_members}
+    return {
+        "baskets": learnt.dataset.n_baskets,
+        "members": learnt.dataset.n_members,
+        "readings": learnt.readings,
+        "withdrawn_meanwhile": learnt.withdrawn,
+        "seconds": round(seconds, 2),
+    }
 
 
 def _facts(
@@ -312,8 +319,7 @@ def _facts(
     """What the model card says beside the model itself. It names nobody."""
     choice = learnt.choice
     return {
-        # In a private model how many there were is told by the noisy facts alone.
-        **_counts(learnt),
+        **_counts(learnt, seconds),
         **learnt.privacy,
         "chosen_by": choice.note,
         "k": choice.k,
@@ -329,9 +335,6 @@ def _facts(
         "verdict": verdict.as_fact(),
         "previous": old.version if old else None,
         "trained_by": by,
-        "readings": learnt.readings,
-        "withdrawn_meanwhile": learnt.withdrawn,
-        "seconds": round(seconds, 2),
     }
 
 
