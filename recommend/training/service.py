@@ -365,8 +365,5 @@ def facts_of(trained: Trained) -> Mapping[str, Any]:
         "reasons": list(trained.verdict.reasons),
         "notes": list(trained.verdict.notes),
         "items": len(trained.model.items),
-        **_counts(trained.learnt),
-        "readings": trained.learnt.readings,
-        "withdrawn_meanwhile": trained.learnt.withdrawn,
-        "seconds": round(trained.seconds, 1),
+        **_counts(trained.learnt, trained.seconds),
     }
