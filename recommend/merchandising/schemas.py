@@ -79,12 +79,6 @@ class _RuleSchema(Input):
     starts_at = Moment(metadata={"description": "From when on; always if absent."})
     ends_at = Moment(metadata={"description": "Until before when; for ever if absent."})
 
-    def check(self, data: Mapping[str, Any]) -> None:
-        """It holds at some time."""
-        starts_at, ends_at = data.get("starts_at"), data.get("ends_at")
-        if starts_at and ends_at and ends_at <= starts_at:
-            raise ValidationError("Must be after starts_at.", "ends_at")
-
 
 class _MatchingSchema(_RuleSchema):
     match = fields.Nested(ProductMatchSchema, required=True)
@@ -125,7 +119,6 @@ class PinSchema(_MatchingSchema):
 
     def check(self, data: Mapping[str, Any]) -> None:
         """One way to say which places."""
-        super().check(data)
         if ("positions" in data) == ("share" in data):
             raise ValidationError("Give either positions or share.", "positions")
 
@@ -145,7 +138,6 @@ class AtMostSchema(_RuleSchema):
 
     def check(self, data: Mapping[str, Any]) -> None:
         """One way to say of what."""
-        super().check(data)
         if ("by" in data) == ("match" in data):
             raise ValidationError("Give either by or match.", "by")
 

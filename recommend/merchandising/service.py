@@ -45,11 +45,11 @@ def put(
         store: where sets are kept.
 
     Raises:
-        InvalidRulesError: two of the rules have one id.
+        InvalidRulesError: two of the rules have one id, or one ends before it starts.
         StaleRulesError: another version stands than the one to be replaced.
         TooManyRuleSetsError: it would be one set too many.
     """
-    _require_ids(document["rules"])
+    _require_sense(document["rules"])
     for _ in range(ATTEMPTS_MAX):
         standing = _standing(name, store)
         if standing.version and standing.document == document:
@@ -66,13 +66,19 @@ def put(
     raise StaleRulesError
 
 
-def _require_ids(rules: Sequence[Mapping[str, Any]]) -> None:
-    """An item says by the rule's id what touched it, so no two may have the same."""
+def _require_sense(rules: Sequence[Mapping[str, Any]]) -> None:
+    """No two of one id, for an item says by it what touched it; and each holds at some time."""
     ids = [each["id"] for each in rules]
-    for number, each in enumerate(ids):
-        if each in ids[:number]:
-            mistake = FieldError(f"rules.{number}.id", "Is another rule's id.")
-            raise InvalidRulesError(mistake.message, errors=(mistake,))
+    for number, each in enumerate(rules):
+        if each["id"] in ids[:number]:
+            raise _invalid(FieldError(f"rules.{number}.id", "Is another rule's id."))
+        starts_at, ends_at = each.get("starts_at"), each.get("ends_at")
+        if starts_at and ends_at and ends_at <= starts_at:
+            raise _invalid(FieldError(f"rules.{number}.ends_at", "Must be after starts_at."))
+
+
+def _invalid(mistake: FieldError) -> InvalidRulesError:
+    return InvalidRulesError(mistake.message, errors=(mistake,))
 
 
 def _standing(name: str, store: RuleStore) -> RuleSet:

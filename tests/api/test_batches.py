@@ -549,8 +549,8 @@ def test_memory_is_flat(shop: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         assert streamed(shop, body) == count
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    # Ten times the lines, of which only their numbers are kept.
-    assert peaks[2] < peaks[1] + 1_000_000, peaks
+    # Ten times the lines, of which only their numbers are kept: some 270 bytes each.
+    assert peaks[2] < peaks[1] + 1_500_000, peaks
 
 
 # Clocks

@@ -269,14 +269,24 @@ NEVER = {"starts_at": "2026-02-01T00:00:00Z", "ends_at": "2026-01-01T00:00:00Z"}
         ({**HIDE, "type": "pin", "positions": [0]}, "rules.0.positions.0"),
         ({"id": "x", "type": "at_most", "n": 1}, "rules.0.by"),
         ({"id": "x", "type": "diversity", "strength": 2}, "rules.0.strength"),
-        ({**HIDE, **NEVER}, "rules.0.ends_at"),
-        ({**HIDE, **NEVER, "type": "pin", "share": 0.5}, "rules.0.ends_at"),
-        ({**NEVER, "id": "x", "type": "at_most", "n": 1, "by": "brand"}, "rules.0.ends_at"),
     ],
 )
 def test_a_rule_with_a_mistake_is_named(api: Api, rule: dict[str, Any], field: str) -> None:
     found = put_rules(api, rule, expect=422)
     assert [each["field"] for each in found["errors"]] == [field]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {**HIDE, **NEVER},
+        {**HIDE, **NEVER, "type": "pin", "share": 0.5},
+        {**NEVER, "id": "x", "type": "at_most", "n": 1, "by": "brand"},
+    ],
+)
+def test_a_rule_that_never_holds_is_refused(api: Api, rule: dict[str, Any]) -> None:
+    found = put_rules(api, rule, expect=409)
+    assert [each["field"] for each in found["errors"]] == ["rules.0.ends_at"]
 
 
 def test_two_rules_of_one_name_are_refused(api: Api) -> None:
