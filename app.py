@@ -714,7 +714,7 @@ def _provided(settings: Settings, parts: Parts, runner: Runner) -> dict[type, An
         training.Trainer: parts.trainer,
         Experiments: sources.experiments,
         OfferDesk: OfferDesk(stores, parts.rewards, sources),
-        Shelves: Shelves(settings.model_dir),
+        Shelves: Shelves(settings.model_dir, is_private=settings.model_privacy != "plain"),
         NewProducts: NewProducts(parts.catalogue),
         Centre: _centre(settings, parts, runner),
     }

@@ -11,8 +11,6 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from pymongo.errors import PyMongoError
-
 from loyalty.kit.clock import now
 from loyalty.kit.observe import log
 from recommend import content
@@ -29,6 +27,10 @@ LOOK_SECONDS = 5.0
 NEW_FOR = timedelta(days=60)
 NEW_MAX = 500
 """Newest products that are looked at."""
+VERSIONS_MAX = 4
+"""Models at once that it is worked out for: the served one and those of variants."""
+RETRY_SECONDS = 60.0
+"""From one failure to the next try."""
 
 
 class NewProducts:
@@ -46,7 +48,8 @@ class NewProducts:
         self._monotonic = monotonic
         self._looked_at = float("-inf")
         self._skus: tuple[str, ...] = ()
-        self._ready: tuple[str, tuple[str, ...], Newcomers] | None = None
+        self._ready: dict[str, tuple[tuple[str, ...], Newcomers]] = {}
+        self._retry_at = float("-inf")
         self._guard = threading.Lock()
 
     def beside(self, served: Served) -> Newcomers | None:
@@ -56,12 +59,11 @@ class NewProducts:
             self._skus = self._catalogue.added_since(self._clock() - NEW_FOR, limit=NEW_MAX)
         if not self._skus:
             return None
-        ready = self._ready
-        if ready is None or ready[:2] != (served.version, self._skus):
+        ready = self._ready.get(served.version)
+        if ready is None or ready[0] != self._skus:
             self._begin(served)
         # What was ready for fewer products will do, but never for another model.
-        ready = self._ready
-        return ready[2] if ready and ready[0] == served.version else None
+        return ready[1] if ready else None
 
     def refresh(self, served: Served) -> None:
         """Work it out now: reads the words of the model's products and of the new ones."""
@@ -71,10 +73,14 @@ class NewProducts:
             each.sku: content.words(name=each.name, category=each.category, brand=each.brand)
             for each in self._catalogue.described([*held, *skus])
         }
-        self._ready = (served.version, skus, content.newcomers(served.model, words))
+        found = content.newcomers(served.model, words)
+        # The newest few: a dictionary keeps the order in which they came.
+        kept = [each for each in self._ready.items() if each[0] != served.version]
+        self._ready = dict([*kept, (served.version, (skus, found))][-VERSIONS_MAX:])
 
     def _begin(self, served: Served) -> None:
-        if self._guard.acquire(blocking=False):
+        is_time = self._monotonic() >= self._retry_at
+        if is_time and self._guard.acquire(blocking=False):
             threading.Thread(
                 target=self._run, args=(served,), name="newcomers", daemon=True
             ).start()
@@ -82,7 +88,8 @@ class NewProducts:
     def _run(self, served: Served) -> None:
         try:
             self.refresh(served)
-        except PyMongoError as error:
+        except Exception as error:  # noqa: BLE001  # beside the requests: they go on without
+            self._retry_at = self._monotonic() + RETRY_SECONDS
             log().warning("newcomers_not_read", kind=type(error).__name__)
         finally:
             self._guard.release()

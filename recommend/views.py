@@ -224,7 +224,11 @@ def show_model() -> Answer:
     served = provided(Shelf).served()
     if served is None:
         raise NoModelError
-    meta = artefact.describe(provided(Settings).model_dir, served.version)
+    try:
+        meta = artefact.describe(provided(Settings).model_dir, served.version)
+    except artefact.ArtefactError as error:
+        # Served from memory, and its files are gone: the courier brings them back.
+        raise NoModelError from error
     facts = meta["facts"]
     privacy = facts.get("privacy", facts)
     return {

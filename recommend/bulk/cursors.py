@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 CURSOR_PATTERN = "^[A-Za-z0-9_-]{1,64}$"
 _PREFIX = "m_"
+# A letter: what begins with "-" is a formula to a spreadsheet.
+_FIRST = "c"
 
 
 class Cursors:
@@ -33,7 +35,7 @@ class Cursors:
         """The cursor after a member."""
         raw = bytes.fromhex(member_id.removeprefix(_PREFIX))
         sealed = self._cipher.encrypt(raw, [_about(question)])
-        return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
+        return _FIRST + base64.urlsafe_b64encode(sealed).decode().rstrip("=")
 
     def read(self, text: str | None, question: Question) -> str:
         """The member after whom to go on; "" for the beginning.
@@ -44,7 +46,8 @@ class Cursors:
         if text is None:
             return ""
         try:
-            sealed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+            coded = text.removeprefix(_FIRST)
+            sealed = base64.urlsafe_b64decode(coded + "=" * (-len(coded) % 4))
             return _PREFIX + self._cipher.decrypt(sealed, [_about(question)]).hex()
         except (binascii.Error, ValueError, InvalidTag) as error:
             mistake = FieldError("after", "Is not a cursor of this audience.")

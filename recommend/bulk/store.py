@@ -190,8 +190,9 @@ class ExportStore:
 
     def _with(self, member_id: str) -> Iterator[Document]:
         """The one part of each export whose stretch has the member in it."""
-        for export in self._exports.find({}, {"_id": 1}):
-            query = {"export": export["_id"], "last": {"$gte": member_id}}
+        # By the parts: an export that was removed while it was drawn may have some left.
+        for export_id in self._parts.distinct("export"):
+            query = {"export": export_id, "last": {"$gte": member_id}}
             found = self._parts.find_one(query, sort=[("last", ASCENDING)])
             if found is not None:
                 yield found

@@ -53,6 +53,8 @@ ATTEMPTS_MAX = 3
 # A row that waits longer for a slow reader is asked about again before it leaves.
 FRESH_SECONDS = 1.0
 _BOTH = (False, True)
+# Reasons of picks that consent to personalisation had a part in.
+_PERSONAL = frozenset({"consent", "no_history"})
 # Marketing channels whose address is an identifier that we hold.
 ADDRESS_TYPES = {"email": "email", "sms": "phone", "phone": "phone", "push": "app"}
 
@@ -146,7 +148,7 @@ def agreed_of(ids: Sequence[str], question: Question, ground: Ground) -> Agreed:
         (
             (MARKETING, channel),
             (PERSONALISATION, channel),
-            (SENSITIVE_PERSONALISATION, channel),
+            (SENSITIVE_PERSONALISATION, None),
         ),
         at=ground.clock(),
         consents=ground.sources.consents,
@@ -255,7 +257,8 @@ def _written(
     for draft in drafts:
         if draft.member_id not in still.marketing or draft.member_id not in agreed.marketing:
             continue
-        if draft.reason == "consent" and draft.member_id not in still.personal:
+        # Feedback is in a pick without a history, too: what was dismissed is not there.
+        if draft.reason in _PERSONAL and draft.member_id not in still.personal:
             draft = _popular(draft, question, ground, terms)  # noqa: PLW2901  # another row for the same member
             products = {**products, **sources.catalogue.products([e.sku for e in draft.picks])}
         is_sensitive = draft.member_id in still.sensitive and draft.reason == "consent"
@@ -376,9 +379,14 @@ def confirmed(rows: Sequence[Row], question: Question, ground: Ground) -> list[R
     """Those of some rows whose members agree to them at this moment."""
     ids = [each.member_id for each in rows]
     agreed = steadily(lambda: agreed_of(ids, question, ground), ground)
-    return [
-        each
-        for each in rows
-        if each.member_id in agreed.marketing
-        and (not each.personalised or each.member_id in agreed.personal)
-    ]
+    sensitive = ground.sources.catalogue.restrictions().sensitive
+    return [each for each in rows if _may_leave(each, agreed, sensitive)]
+
+
+def _may_leave(row: Row, agreed: Agreed, sensitive: frozenset[str]) -> bool:
+    """Whether the member agrees to all that a row was made of."""
+    if row.member_id not in agreed.marketing:
+        return False
+    if row.reason in _PERSONAL and row.member_id not in agreed.personal:
+        return False
+    return row.member_id in agreed.sensitive or all(e.sku not in sensitive for e in row.items)

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from recommend.artefact import ArtefactError, Served, load
+from recommend.artefact import ArtefactError, Served, describe, load
 from recommend.experiments.model import VARIANTS_MAX, assigned, changed, made, require_rules
 from recommend.feedback.model import recommendation_id
 
@@ -61,11 +61,19 @@ class Shelves:
     """Versions of the model beside the one that is served: three at most, the newest used ones.
 
     A version that cannot be loaded is None, and is tried again after a minute: whoever asked ranks
-    with the version that is served to all.
+    with the version that is served to all. So it is with a plain version where the shop has models
+    under differential privacy alone.
     """
 
-    def __init__(self, root: Path, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        is_private: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._root = root
+        self._is_private = is_private
         self._monotonic = monotonic
         self._guard = threading.Lock()
         self._loaded: OrderedDict[str, tuple[float, Served | None]] = OrderedDict()
@@ -99,6 +107,10 @@ class Shelves:
 
     def _load(self, version: str) -> Served | None:
         try:
+            facts = describe(self._root, version).get("facts", {})
+            mode = facts.get("privacy", {}).get("mode", "plain")
+            if self._is_private and mode == "plain":
+                return None
             return Served(version, load(self._root, version))
         except ArtefactError:
             return None

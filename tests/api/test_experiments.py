@@ -197,6 +197,8 @@ def test_a_variant_has_its_own_version_and_weights(
     served = Shelves(root).served("candidate")
     assert served
     assert served.model.weights == trained.model.weights
+    # It is plain: a shop that has private models alone does not rank with it.
+    assert Shelves(root, is_private=True).served("candidate") is None
     again = Shelves(root)
     heavier = [again.reweighted(served, {"personal": 3}) for _ in range(2)]
     assert heavier[0] is heavier[1]

@@ -23,6 +23,7 @@ from loyalty.kit.clock import now
 from loyalty.kit.observe import configure_logs
 from recommend import artefact
 from recommend.bulk import exports, store, stream
+from recommend.bulk.model import Question
 from recommend.bulk.store import ExportStore
 from recommend.dataset import Basket, build
 from recommend.model import Settings as ModelSettings
@@ -422,3 +423,29 @@ def test_a_stranger_is_held_nowhere(parts: Parts) -> None:
 def test_what_an_export_cannot_be_is_named(api: Api, body: dict[str, Any], field: str) -> None:
     refused = api.post(EXPORTS, body, expect=422).get_json()
     assert refused["errors"][0]["field"] == field
+
+
+def test_sensitive_products_are_mailed_to_whom_agrees_to_that_alone(
+    mailing: Mailing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, ada = mailing.api, mailing.ada
+    for _ in range(2):
+        api.buy(ada, lines=[{"sku": "pills", "quantity": 1, "amount": 100}])
+    assert "pills" not in str(mailing.rows(MAIL))
+    api.consent(ada, "sensitive_personalisation")
+    (own,) = (each for each in mailing.rows(MAIL) if each["member_id"] == ada)
+    assert "pills" in {each["sku"] for each in own["items"]}
+    # A row that waits for a slow reader is asked about again.
+    monkeypatch.setattr(stream, "FRESH_SECONDS", -1.0)
+    headers = {"Authorization": f"Bearer {api.key}"}
+    lines = api.client.get(MAIL, headers=headers, buffered=False).iter_encoded()
+    next(lines)
+    api.consent(ada, "sensitive_personalisation", granted=False)
+    assert "pills" not in str(list(lines))
+
+
+def test_no_cursor_is_a_formula(parts: Parts) -> None:
+    question = Question("email", 3)
+    made = [parts.cursors.write(f"m_{n:032x}", question) for n in range(500)]
+    assert not any(each.startswith(("-", "+", "=", "@")) for each in made)
+    assert parts.cursors.read(made[7], question) == f"m_{7:032x}"
