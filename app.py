@@ -112,11 +112,11 @@ from loyalty.kit.fields import OneOf
 from loyalty.kit.http import invalid
 from loyalty.kit.mongo import Document, connect, is_refused, open_database
 from loyalty.kit.observe import configure_logs
-from loyalty.kit.pages import render
 from loyalty.kit.service import Service
 from loyalty.kit.settings import Settings, SettingsError
 from loyalty.kit.sheets import csv_of
 from loyalty.kit.supervisor import StopAsked, owned_database, serve, stop_on_signals
+from loyalty.kit.templating import render
 from loyalty.members.rotation import SETTLE_SECONDS, IdentifierRotation, rotate_pepper
 from loyalty.members.store import MemberStore
 from loyalty.messages.service import Postman

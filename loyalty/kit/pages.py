@@ -5,14 +5,12 @@ A noun keeps its own template beside its code; all of them extend `kit/templates
 
 from __future__ import annotations
 
-import functools
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from loyalty.kit.sheets import CSV_TYPE, csv_of
+from loyalty.kit.templating import render
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,30 +45,9 @@ def page(template: str, **values: Any) -> Response:  # noqa: ANN401  # what the 
     return Response(text, content_type=f"{HTML_TYPE}; charset=utf-8", headers=headers)
 
 
-def render(template: str, **values: Any) -> str:  # noqa: ANN401  # what the template shows
-    """The text of a page: whole in itself, so that it can be kept as a file."""
-    return _environment().get_template(template).render(**values)
-
-
 def sheet(name: str, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Response:
     """A table as a file to open with a spreadsheet."""
     headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
     return Response(
         csv_of(header, rows), content_type=f"{CSV_TYPE}; charset=utf-8", headers=headers
     )
-
-
-@functools.cache
-def _environment() -> Environment:
-    return Environment(
-        loader=FunctionLoader(_source),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _source(name: str) -> str:
-    package, _, path = name.rpartition(":")
-    return resources.files(package or "loyalty").joinpath(path).read_text(encoding="utf-8")
